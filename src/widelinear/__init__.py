@@ -1,0 +1,62 @@
+r"""Wide neural networks evolve as linear models: kernels, linearization and training dynamics.
+
+A tour, in the order of the paper:
+
+- `mlp` builds a network. `net.init` and `net.apply` are the finite one, `kernel_matrix(net, x)` its infinite-width
+  limit: the NNGP kernel $\mathcal{K}$ and the tangent kernel $\Theta$.
+- `linearize` is the network's tangent in parameter space, `empirical_ntk` its kernel $\hat\Theta$.
+- `dual_coefficients` solves squared-loss training of a linear model; with them come outputs and weights at any time.
+- `train` trains the network, or anything else with `apply(params, x)`, and records it.
+- `data`, `scale`, `claims` and `plotting` serve the book.
+"""
+
+import importlib
+from types import ModuleType
+
+from widelinear import claims, data, oracles, scale
+from widelinear.activations import Activation, erf, identity, relu
+from widelinear.claims import check_claims, claim
+from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
+from widelinear.empirical import empirical_ntk
+from widelinear.kernels import Kernel, Kernels, kernel_matrix
+from widelinear.linearize import linearize
+from widelinear.nets import Activate, Dense, Serial, mlp
+from widelinear.training import History, log_spaced_steps, mse_loss, train
+
+__all__ = [
+    "Activate",
+    "Activation",
+    "Dense",
+    "History",
+    "Kernel",
+    "Kernels",
+    "Serial",
+    "check_claims",
+    "claim",
+    "claims",
+    "data",
+    "dual_coefficients",
+    "dual_coefficients_gd",
+    "empirical_ntk",
+    "erf",
+    "from_mean_loss",
+    "identity",
+    "kernel_matrix",
+    "linearize",
+    "log_spaced_steps",
+    "mlp",
+    "mse_loss",
+    "oracles",
+    "plotting",
+    "relu",
+    "scale",
+    "train",
+    "weight_change",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load `plotting`, and Matplotlib with it, when it is first used."""
+    if name == "plotting":
+        return importlib.import_module("widelinear.plotting")
+    raise AttributeError(f"module 'widelinear' has no attribute {name!r}")

@@ -1,0 +1,113 @@
+r"""Slow, obvious and independent: what everything fast is tested against.
+
+Nothing here is called by the rest of the library. Each function computes a definition literally.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from widelinear.linearize import Apply, Params
+
+
+def gaussian_pair_mean(
+    g: Callable[[Float[Array, "q q"], Float[Array, "q q"]], Float[Array, "q q"]], cov: float, var1: float, var2: float
+) -> float:
+    r"""The mean of a function of a Gaussian pair, by two-dimensional Gauss–Hermite quadrature.
+
+    $$\mathbb{E}[g(u, v)], \qquad
+      (u, v) \sim \mathcal{N}\Big(0, \begin{pmatrix}\Sigma_{11} & \Sigma_{12}\\ \Sigma_{12} & \Sigma_{22}\end{pmatrix}\Big).$$
+
+    Args:
+        g: the function, on arrays.
+        cov: $\Sigma_{12}$.
+        var1: $\Sigma_{11}$.
+        var2: $\Sigma_{22}$.
+
+    Returns:
+        The mean: to rounding for smooth `g`, to about 1e-3 across a kink.
+
+    Example:
+        >>> bool(abs(gaussian_pair_mean(lambda u, v: u * v, 0.3, 1.0, 2.0) - 0.3) < 1e-5)
+        True
+
+    Source: paper, S24. Oracle: moments known by hand (`tests/test_oracles.py`).
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(128)
+    z1, z2 = np.meshgrid(nodes, nodes, indexing="ij")
+    factor = np.linalg.cholesky(np.array([[var1, cov], [cov, var2]]))
+    u, v = factor[0, 0] * z1, factor[1, 0] * z1 + factor[1, 1] * z2
+    mean = weights @ np.asarray(g(jnp.asarray(u), jnp.asarray(v))) @ weights / (2 * np.pi)
+    return float(mean)
+
+
+def jacobian_ntk(
+    apply: Apply, params: Params, x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."]
+) -> Float[Array, "n1 n2 k k"]:
+    r"""The empirical tangent kernel from two explicit Jacobians, parameter by parameter.
+
+    $$\hat\Theta = J(x_1)\,J(x_2)^T.$$
+
+    Args:
+        apply: the network, `apply(params, x)`.
+        params: its parameters.
+        x1: inputs.
+        x2: more inputs.
+
+    Returns:
+        $\hat\Theta$, shape (n1, n2, k, k).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> jacobian_ntk(lambda w, x: x @ w, jnp.ones((2, 1)), jnp.ones((3, 2)), jnp.ones((1, 2))).shape
+        (3, 1, 1, 1)
+
+    Source: paper, eq. 4. Oracle: it is one.
+    """
+
+    def jacobian(x: Float[Array, "n ..."]) -> Float[Array, "n k p"]:
+        leaves = jax.tree.leaves(jax.jacobian(lambda p: apply(p, x))(params))
+        return jnp.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=-1)
+
+    return jnp.einsum("aip,bjp->abij", jacobian(x1), jacobian(x2))
+
+
+def gradient_descent(
+    apply: Apply,
+    params: Params,
+    x: Float[Array, "n ..."],
+    y: Float[Array, "n k"],
+    *,
+    learning_rate: float,
+    steps: int,
+) -> Params:
+    r"""Gradient descent on the summed squared loss, one Python step after the other.
+
+    $$\theta_{i+1} = \theta_i - \eta\,\nabla_\theta \tfrac12\sum\|f(X) - y\|^2.$$
+
+    Args:
+        apply: the model, `apply(params, x)`.
+        params: where it starts.
+        x: training inputs.
+        y: training targets.
+        learning_rate: $\eta$ for the summed loss.
+        steps: how many steps.
+
+    Returns:
+        The parameters after the last step.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
+        >>> gradient_descent(lambda w, x: x @ w, jnp.zeros((1, 1)), x, y, learning_rate=0.5, steps=1).tolist()
+        [[0.5]]
+
+    Source: paper, §2.1. Oracle: it is one.
+    """
+    for _ in range(steps):
+        gradient = jax.grad(lambda p: 0.5 * jnp.sum((apply(p, x) - y) ** 2))(params)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, gradient)
+    return params

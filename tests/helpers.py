@@ -1,0 +1,23 @@
+"""What several tests need: a close comparison that says where, and the slope of a power law."""
+
+import numpy as np
+
+
+def assert_close(actual, expected, *, rtol=0.0, atol=0.0):
+    """Entry by entry |actual − expected| ≤ atol + rtol·|expected|; the message names the worst entry."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shapes differ: {actual.shape} and {expected.shape}"
+    gap = np.abs(actual - expected)
+    excess = gap - (atol + rtol * np.abs(expected))
+    worst = tuple(map(int, np.unravel_index(np.argmax(excess), excess.shape)))
+    assert (excess <= 0).all(), f"at {worst}: {actual[worst]!r} is not {expected[worst]!r} (gap {gap[worst]:.3g})"
+
+
+def relative_gap(actual, expected):
+    """‖actual − expected‖ / ‖expected‖, over all entries."""
+    return float(np.linalg.norm(np.asarray(actual) - np.asarray(expected)) / np.linalg.norm(np.asarray(expected)))
+
+
+def slope(x, y):
+    """The exponent of a power law y ∝ x^slope, by least squares on the logarithms."""
+    return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), 1)[0])
