@@ -27,7 +27,7 @@ class Activation:
     Args:
         name: the name it is printed by.
         phi: $\phi$, applied to every entry of an array.
-        dual: $\mathcal{T}$ as a function `(cov, var1, var2)` of $\Sigma_{12}$, $\Sigma_{11}$, $\Sigma_{22}$, by entries.
+        dual: $\mathcal{T}$ as a function `(cov, var1, var2)` of $\Sigma_{12}$, $\Sigma_{11}$, $\Sigma_{22}$, by entry.
         dual_dot: $\dot{\mathcal{T}}$, with the same arguments.
 
     Example:
@@ -95,7 +95,7 @@ relu = Activation("relu", jax.nn.relu, _relu_dual, _relu_dual_dot)
 r"""$\phi(x) = \max(x, 0)$; its dual maps are S12–S15 of the paper."""
 
 erf = Activation("erf", jax.scipy.special.erf, _erf_dual, _erf_dual_dot)
-r"""$\phi(x) = \operatorname{erf}(x)$; its dual maps are S16 and S17 of the paper. It is smooth, as the theorems assume."""
+r"""$\phi(x) = \operatorname{erf}(x)$; its dual maps are S16 and S17 of the paper. Smooth, as the theorems assume."""
 
 identity = Activation("identity", lambda x: x, lambda cov, var1, var2: cov, lambda cov, var1, var2: jnp.ones_like(cov))
 r"""$\phi(x) = x$: a deep linear network."""

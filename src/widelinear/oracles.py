@@ -19,7 +19,8 @@ def gaussian_pair_mean(
     r"""The mean of a function of a Gaussian pair, by two-dimensional Gauss–Hermite quadrature.
 
     $$\mathbb{E}[g(u, v)], \qquad
-      (u, v) \sim \mathcal{N}\Big(0, \begin{pmatrix}\Sigma_{11} & \Sigma_{12}\\ \Sigma_{12} & \Sigma_{22}\end{pmatrix}\Big).$$
+      (u, v) \sim \mathcal{N}\Big(0,
+      \begin{pmatrix}\Sigma_{11} & \Sigma_{12}\\ \Sigma_{12} & \Sigma_{22}\end{pmatrix}\Big).$$
 
     Args:
         g: the function, on arrays.
