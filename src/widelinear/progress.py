@@ -1,5 +1,7 @@
 """The one progress bar of the library."""
 
+import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -30,4 +32,7 @@ def progress(
     """
     from tqdm import tqdm
 
-    return tqdm(items, desc=label, total=total, initial=initial, unit=unit, delay=5, leave=False)
+    # A page that is executed for the book must not store a bar: it goes past the notebook, to the terminal if any.
+    past_notebook = os.environ.get("WIDELINEAR_PROGRESS") == "terminal"
+    where = {"file": sys.__stderr__, "disable": None} if past_notebook else {}
+    return tqdm(items, desc=label, total=total, initial=initial, unit=unit, delay=5, leave=False, **where)

@@ -152,11 +152,12 @@ def environment() -> dict[str, Any]:
     """Where this process runs: what a sceptic needs beside a measured number.
 
     Returns:
-        `scale`, `device`, `cores`, `precision`, and the `versions` of Python and of the packages that compute.
+        `scale`, what `WIDELINEAR_SET` `changed`, `device`, `cores`, `precision`, and the `versions` of Python and of
+        the packages that compute.
 
     Example:
         >>> sorted(environment())
-        ['cores', 'device', 'precision', 'scale', 'versions']
+        ['changed', 'cores', 'device', 'precision', 'scale', 'versions']
 
     Source: `jax.devices`, `importlib.metadata`. Oracle: the values set by hand (`tests/test_scale.py`).
     """
@@ -168,6 +169,7 @@ def environment() -> dict[str, Any]:
     packages = ("widelinear", "jax", "jaxlib", "flax", "optax", "numpy")
     return {
         "scale": current(),
+        "changed": os.environ.get("WIDELINEAR_SET", ""),
         "device": kind if len(devices) == 1 else f"{len(devices)} × {kind}",
         "cores": cores,
         "precision": ("float64" if double else "float32") + (f", matmul {matmul}" if matmul else ""),
@@ -207,6 +209,5 @@ def banner() -> str:
     return _Line(
         f"Run at the {where['scale']} scale on {where['device']} with {where['cores']} cores, {where['precision']}; "
         f"widelinear {versions['widelinear']}, jax {versions['jax']}, flax {versions['flax']}, "
-        f"Python {versions['python']}"
-        + (f"; changed: {os.environ['WIDELINEAR_SET']}" if os.environ.get("WIDELINEAR_SET") else "")
+        f"Python {versions['python']}" + (f"; changed: {where['changed']}" if where["changed"] else "")
     )

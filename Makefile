@@ -1,0 +1,73 @@
+# Two verbs set everything up: `make reproduce` and `make test`. `make` alone lists all of them.
+
+PYTHON ?= python3
+CHAPTER ?=
+SET ?=
+export WIDELINEAR_SET := $(SET)
+VENV := .venv
+READY := $(VENV)/ready
+RUN := $(VENV)/bin/python -m
+PAGES := $(wildcard chapters/[0-9]*.ipynb)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help reproduce test lint types check book unit pages execute refresh clean
+
+help:  ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+reproduce: SCALE ?= smoke
+reproduce: $(READY)  ## Run the chapters, build the book, print the ledger: [SCALE=smoke|laptop|paper] [CHAPTER=01] [SET="name=value"]
+	@$(RUN) tools.chapters reproduce --scale "$(SCALE)" --chapter "$(CHAPTER)"
+
+test: lint types check book unit pages  ## All checks, the quick ones first; the first that fails stops
+
+lint: $(READY)  ## Style, form and spelling
+	@echo "== lint: ruff, codespell"
+	@$(RUN) ruff check --quiet
+	@$(RUN) ruff format --check --quiet
+	@$(RUN) codespell_lib
+
+types: $(READY)  ## Static types
+	@echo "== types: mypy"
+	@$(RUN) mypy
+
+check: $(READY)  ## Stored outputs, their stamps, their texts and the ledger agree
+	@echo "== check: stored outputs"
+	@$(RUN) tools.chapters check
+
+book: $(READY)  ## Build the book from the stored outputs, with warnings as errors
+	@echo "== book: Jupyter Book"
+	@$(RUN) tools.chapters book
+
+unit: $(READY)  ## Unit tests and doctests
+	@echo "== unit: pytest"
+	@$(RUN) pytest -q -n 2
+
+# The options of pyproject.toml are for tests of the library; a notebook is code of its own.
+pages: $(READY)  ## Run every cell of every chapter at the smoke scale, and compare the verdicts with the stored ones
+	@echo "== pages: nbval at the smoke scale"
+	@WIDELINEAR_SCALE=smoke $(RUN) pytest -q -c /dev/null --rootdir . -p no:cacheprovider -n 2 --dist loadscope \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(PAGES)
+
+execute: SCALE ?= laptop
+execute: $(READY)  ## Run the chapters and keep their claims; at laptop also store their outputs: [SCALE=] [CHAPTER=]
+	@$(RUN) tools.chapters execute --scale "$(SCALE)" --chapter "$(CHAPTER)"
+
+refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale pages, write the ledger
+	@$(RUN) tools.chapters pair
+	@$(RUN) tools.chapters execute --stale
+	@$(RUN) tools.chapters ledger
+
+clean:  ## Remove the environment and all that was built
+	rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "$(PYTHON) is not Python 3.11 or newer: install it, or name it, for example with PYTHON=python3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments: install its venv package (on Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "== environment: installing into $(VENV), some minutes the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) pip install --quiet --editable ".[book,test]"
+	@touch $@

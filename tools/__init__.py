@@ -1,0 +1,1 @@
+"""The tools that keep the book honest; run them as modules, for example `python -m tools.chapters --help`."""

@@ -1,0 +1,165 @@
+"""Execute the book's chapters, keep their stored outputs honest, and build the book.
+
+The Makefile gives each of these verbs a short name; `python -m tools.chapters VERB --help` lists the options.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupytext.cli import jupytext
+
+from tools import ledger, stamps
+from tools.execution import execute_pages
+from tools.notebooks import holds, read, replace, write
+from widelinear.claims import read_records
+from widelinear.scale import SCALES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What the book is built from, and all that a chapter may read.
+_SOURCES = ("_config.yml", "_toc.yml", "references.bib", "chapters", "results", "static")
+
+
+def execute(root: Path, scale: str, chapter: str = "", stale: bool = False) -> int:
+    """Run chapters and keep their claims in results/claims; at laptop also store their outputs."""
+    package = _package(root)
+    library = stamps.library_hash(package)
+    pages = [page for page in _pages(root, chapter) if not stale or _is_stale(page, library)]
+    if not pages:
+        print("Every page is up to date.")
+    # The stored outputs are those of laptop: another scale leaves them alone.
+    into = root / "chapters" if scale == "laptop" else root / "_build" / scale / "chapters"
+    all_ran = execute_pages(pages, scale=scale, package=package, into=into, records=_records(root))
+    return 0 if all_ran else 1
+
+
+def pair(root: Path) -> int:
+    """Bring each notebook and its text for review together; the one that was edited last wins."""
+    for page in _pages(root):
+        notebook = read(page)
+        if "formats" not in notebook.metadata.get("jupytext", {}):
+            write(page, notebook)
+        jupytext(["--sync", "--quiet", str(page)])
+    return 0
+
+
+def write_ledger(root: Path) -> int:
+    """Print the ledger, and write its page, from the records in results/claims."""
+    records = read_records(_records(root))
+    print(ledger.text(records))
+    replace(root / "chapters" / "ledger.md", ledger.page(records))
+    return 0
+
+
+def check(root: Path) -> int:
+    """Fail where a page, its stamp, its text or the ledger disagree; list the pages of an older src/."""
+    pages = _pages(root)
+    found = [
+        f"{page.name}: {why}"
+        for page in pages
+        for why in (*stamps.contradictions(page), *stamps.pair_contradictions(page))
+    ]
+    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)))):
+        found.append("ledger.md: it was not made from the records in results/claims")
+    print("\n".join(found) or f"Code, outputs, text and ledger agree: {', '.join(page.stem for page in pages)}.")
+    library = stamps.library_hash(_package(root))
+    older = [page.name for page in pages if stamps.is_older(page, library)]
+    if older:
+        print(f"MADE BY AN OLDER src/: {', '.join(older)}")
+    if found or older:
+        print("`make refresh` mends this.")
+    return 1 if found else 0
+
+
+def book(root: Path) -> int:
+    """Build the book from the stored outputs."""
+    code, closing = _build(_copy(root, root / "_build" / "source"), root)
+    print(closing)
+    return code
+
+
+def reproduce(root: Path, scale: str, chapter: str = "") -> int:
+    """Run chapters in a copy of the book, build it there, and end with the ledger; the checkout stays as it is."""
+    home = root / "_build" / scale
+    source, records = _copy(root, home / "source"), home / "claims"
+    shutil.rmtree(records, ignore_errors=True)
+    pages = _pages(source, chapter)
+    all_ran = execute_pages(
+        pages, scale=scale, package=_package(root), into=source / "chapters", records=records, keep_failed=True
+    )
+    found = read_records(records)
+    replace(source / "chapters" / "ledger.md", ledger.page(found))
+    print("Building the book", flush=True)
+    code, closing = _build(source, home)
+    print(f"\n{ledger.text(found)}\n\n{closing}")
+    return code if all_ran else 1
+
+
+def _copy(root: Path, source: Path) -> Path:
+    """A new copy of the book's sources: Sphinx takes every text below its folder, even those of caches, for a page."""
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    for name in _SOURCES:
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
+        copy(root / name, source / name)
+    return source
+
+
+def _build(source: Path, output: Path) -> tuple[int, str]:
+    """Build the book with warnings as errors, and from nothing: after a build that failed, the next one would pass."""
+    for leftover in ("html", ".doctrees"):
+        shutil.rmtree(output / "_build" / leftover, ignore_errors=True)
+    tool = Path(sys.executable).with_name("jupyter-book")
+    options = ("-W", "-n", "--keep-going", "--all", "-q", "--path-output", str(output))
+    command = [str(tool), "build", *options, str(source)]
+    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode  # warnings go to stderr
+    page = output / "_build" / "html" / "index.html"
+    return code, "The book was not built: its warnings are above." if code else f"The book: {page}"
+
+
+def _package(root: Path) -> Path:
+    return root / "src" / "widelinear"
+
+
+def _records(root: Path) -> Path:
+    return root / "results" / "claims"
+
+
+def _pages(root: Path, chapter: str = "") -> list[Path]:
+    pages = sorted((root / "chapters").glob(f"{chapter or '[0-9]'}*.ipynb"))
+    if not pages:
+        sys.exit(f"No chapter is called {chapter or '[0-9]'}*.ipynb: name one of those in {root / 'chapters'}.")
+    return pages
+
+
+def _is_stale(page: Path, library: str) -> bool:
+    return bool(stamps.contradictions(page)) or stamps.is_older(page, library)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Run one verb; its exit code."""
+    options = vars(_parser().parse_args(arguments))
+    return int(options.pop("run")(root, **options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.chapters", description=__doc__)
+    verbs = parser.add_subparsers(required=True)
+    commands = {}
+    for run in (execute, pair, write_ledger, check, book, reproduce):
+        name = run.__name__.removeprefix("write_")
+        commands[name] = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
+        commands[name].set_defaults(run=run)
+    for name, scale in (("execute", "laptop"), ("reproduce", "smoke")):
+        commands[name].add_argument("--scale", choices=SCALES, default=scale)
+        commands[name].add_argument("--chapter", default="", help="how its name begins, for example 01")
+    commands["execute"].add_argument("--stale", action="store_true", help="only pages whose outputs are out of date")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

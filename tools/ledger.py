@@ -1,0 +1,104 @@
+"""The ledger: every claim of the book, what the paper says, what was measured, the bound it had to meet."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from widelinear.claims import Claim, Record
+from widelinear.scale import SCALES
+from widelinear.tables import text_table
+
+_OPENING = """\
+---
+myst:
+  html_meta:
+    description: Every claim of the book, with the paper's value, ours, the bound and the verdict.
+---
+
+# Ledger
+
+Every claim of this book: what the paper says, what we measured, the bound it had to meet. A page that breaks one of
+its claims fails. A *control* is a claim that is expected to fail: it shows that its bound can be broken. `make refresh`
+makes this page from the records that the chapters write as they run.
+"""
+
+
+def text(records: Sequence[Record]) -> str:
+    """The ledger for a terminal."""
+    header = ("page", "scale", "claim", "sentence", "paper", "measured", "bound", "verdict")
+    rows = [(_number(record), record.scale, *_short(claim)) for record in records for claim in record.claims]
+    return text_table([header, *rows])
+
+
+def page(records: Sequence[Record]) -> str:
+    """The ledger as a page of the book, from records that stand page by page, as `read_records` sorts them."""
+    chapters = [list(chapter) for _, chapter in groupby(records, key=lambda record: record.page)]
+    return (
+        "\n".join([_OPENING, *_totals(records), *(line for chapter in chapters for line in _chapter(chapter))]) + "\n"
+    )
+
+
+def _number(record: Record) -> str:
+    return record.page.partition("-")[0]
+
+
+def _short(claim: Claim) -> tuple[str, ...]:
+    id, sentence, *rest = claim.cells
+    return (id, textwrap.shorten(sentence, 48, placeholder=" …"), *rest)
+
+
+def _totals(records: Sequence[Record]) -> Iterable[str]:
+    for scale in SCALES:
+        claims = [claim for record in records if record.scale == scale for claim in record.claims]
+        as_stated = sum(claim.as_stated for claim in claims)
+        yield f"- `{scale}`: {as_stated} of {len(claims)} claims are as stated." if claims else f"- `{scale}`: not run."
+
+
+def _chapter(records: Sequence[Record]) -> Iterable[str]:
+    """One chapter: its claims with the scales side by side, and how each scale was run."""
+    measured = {record.scale: {claim.id: claim for claim in record.claims} for record in records}
+    claims = {claim.id: claim for record in records for claim in record.claims}
+    yield f"\n## Chapter {_number(records[0])}\n\nThe page is {{doc}}`{records[0].page}`.\n"
+    yield _line(["Claim", "The paper says", *SCALES])
+    yield _line(["---"] * (2 + len(SCALES)))
+    for claim in claims.values():
+        yield _line([*_stated(claim), *(_found(measured.get(scale, {}).get(claim.id)) for scale in SCALES)])
+    yield ""
+    yield from map(_how, records)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _stated(claim: Claim) -> tuple[str, str]:
+    id, sentence, paper, *_ = claim.cells
+    return f"**{id}**{' (control)' if claim.control else ''}: {sentence}", paper
+
+
+def _found(claim: Claim | None) -> str:
+    if claim is None:
+        return "not run"
+    *_, measured, bound, verdict = claim.cells
+    return f"**{verdict}**: {measured}, {bound}"
+
+
+def _how(record: Record) -> str:
+    where, versions = record.environment, record.environment["versions"]
+    facts = [
+        f"{where['device']} with {where['cores']} cores",
+        where["precision"],
+        *(f"{name} {versions[name]}" for name in ("widelinear", "jax", "flax")),
+        *_data(record.data),
+        f"commit `{record.commit or 'unknown'}`",
+        record.date,
+        f"{record.seconds:.0f} s",
+    ]
+    changed = f' SET="{where["changed"]}"' if where["changed"] else ""
+    command = f"make reproduce SCALE={record.scale} CHAPTER={_number(record)}{changed}"
+    return f"- `{record.scale}`: {', '.join(facts)}. Repeat it: `{command}`"
+
+
+def _data(data: Mapping[str, object]) -> Iterable[str]:
+    if data:
+        yield f"data {data['name']}" + ("" if data["official"] else " (not the official files)")
