@@ -11,7 +11,7 @@ PAGES := $(wildcard chapters/[0-9]*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test lint types check book unit pages execute refresh clean
+.PHONY: help reproduce test lint types check book unit pages execute seeds refresh clean
 
 help:  ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,10 +54,15 @@ execute: SCALE ?= laptop
 execute: $(READY)  ## Run the chapters and keep their claims; at laptop also store their outputs: [SCALE=] [CHAPTER=]
 	@$(RUN) tools.chapters execute --scale "$(SCALE)" --chapter "$(CHAPTER)"
 
+seeds: SCALE ?= smoke
+seeds: $(READY)  ## Run the chapters on five fresh seeds and print what every claim measured: [SCALE=] [CHAPTER=]
+	@$(RUN) tools.chapters seeds --scale "$(SCALE)" --chapter "$(CHAPTER)"
+
 refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale pages, write the ledger
 	@$(RUN) tools.chapters pair
 	@$(RUN) tools.chapters execute --stale
 	@$(RUN) tools.chapters ledger
+	@$(RUN) tools.chapters front
 
 clean:  ## Remove the environment and all that was built
 	rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

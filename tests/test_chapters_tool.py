@@ -7,10 +7,10 @@ import shutil
 
 import nbformat
 import pytest
+
 from tools import ledger, stamps
 from tools.chapters import main
 from tools.notebooks import read, write
-
 from widelinear.claims import read_records
 
 PAGE = "01-page"

@@ -598,12 +598,7 @@ def test_the_readme_of_the_curves_explains_every_entry():
 # The real files
 
 
-def realdata(test):
-    skip = pytest.mark.skipif(not os.environ.get("WIDELINEAR_DATA"), reason="WIDELINEAR_DATA is not set")
-    return pytest.mark.realdata(skip(test))
-
-
-@realdata
+@pytest.mark.realdata
 def test_real_cifar10_has_5000_training_and_1000_test_images_of_each_class():
     cifar10 = data.cifar10()
     assert cifar10.x_train.shape == (50_000, 32, 32, 3)
@@ -612,19 +607,19 @@ def test_real_cifar10_has_5000_training_and_1000_test_images_of_each_class():
     assert np.bincount(cifar10.y_test).tolist() == [1000] * 10
 
 
-@realdata
+@pytest.mark.realdata
 def test_real_cifar10_names_its_classes_as_we_do():
     names = Path(os.environ["WIDELINEAR_DATA"], CIFAR10, "batches.meta.txt").read_text().split()
     assert data.cifar10().classes == tuple(names)
 
 
-@realdata
+@pytest.mark.realdata
 def test_real_cifar10_has_the_published_mean_of_each_channel():
     mean = data.cifar10().x_train.mean(axis=(0, 1, 2)) / 255
     np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=2e-4)
 
 
-@realdata
+@pytest.mark.realdata
 def test_real_mnist_is_official():
     mnist = data.mnist()
     assert mnist.official
@@ -632,7 +627,7 @@ def test_real_mnist_is_official():
     assert mnist.x_test.shape == (10_000, 28, 28, 1)
 
 
-@realdata
+@pytest.mark.realdata
 def test_the_papers_binary_task_can_be_drawn_from_real_cifar10():
     task = data.binary_task(data.cifar10())
     assert task.x_train.shape == (256, 3072)

@@ -14,11 +14,16 @@ from jupytext.cli import jupytext
 
 from tools import ledger, stamps
 from tools.execution import execute_pages
-from tools.notebooks import holds, read, replace, write
+from tools.notebooks import figure, holds, read, replace, write
+from tools.seeds import run_seeds, table
 from widelinear.claims import read_records
 from widelinear.scale import SCALES
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The picture on the first page is a figure of a chapter, never drawn apart from it.
+_FRONT_PAGE, _FRONT_FIGURE = "01-wide-networks-are-linear.ipynb", "fig-outputs"
+_FRONT_PICTURE = "static/hero.png"
 
 # What the book is built from, and all that a chapter may read.
 _SOURCES = ("_config.yml", "_toc.yml", "references.bib", "chapters", "results", "static")
@@ -55,6 +60,13 @@ def write_ledger(root: Path) -> int:
     return 0
 
 
+def front(root: Path) -> int:
+    """Take the figure of the index page from the chapter that draws it."""
+    if picture := _front_figure(root):
+        replace(root / _FRONT_PICTURE, picture)
+    return 0
+
+
 def check(root: Path) -> int:
     """Fail where a page, its stamp, its text or the ledger disagree; list the pages of an older src/."""
     pages = _pages(root)
@@ -65,6 +77,9 @@ def check(root: Path) -> int:
     ]
     if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)))):
         found.append("ledger.md: it was not made from the records in results/claims")
+    picture = _front_figure(root)
+    if picture and not holds(root / _FRONT_PICTURE, picture):
+        found.append(f"{_FRONT_PICTURE}: it is not the figure {_FRONT_FIGURE} of {_FRONT_PAGE}")
     print("\n".join(found) or f"Code, outputs, text and ledger agree: {', '.join(page.stem for page in pages)}.")
     library = stamps.library_hash(_package(root))
     older = [page.name for page in pages if stamps.is_older(page, library)]
@@ -93,10 +108,24 @@ def reproduce(root: Path, scale: str, chapter: str = "") -> int:
     )
     found = read_records(records)
     replace(source / "chapters" / "ledger.md", ledger.page(found))
+    front(source)
     print("Building the book", flush=True)
     code, closing = _build(source, home)
     print(f"\n{ledger.text(found)}\n\n{closing}")
     return code if all_ran else 1
+
+
+def fresh_seeds(root: Path, scale: str, chapter: str = "", count: int = 5) -> int:
+    """Run chapters on fresh seeds and print what every claim measured; nothing that is stored changes."""
+    records = run_seeds(
+        _pages(root, chapter),
+        scale=scale,
+        package=_package(root),
+        home=root / "_build" / "seeds" / scale,
+        seeds=range(1, count + 1),
+    )
+    print(table(records))
+    return 0 if all(claim.as_stated for record in records for claim in record.claims) else 1
 
 
 def _copy(root: Path, source: Path) -> Path:
@@ -104,8 +133,10 @@ def _copy(root: Path, source: Path) -> Path:
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
     for name in _SOURCES:
-        copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
-        copy(root / name, source / name)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, source / name)
+        elif (root / name).exists():  # before its first page has run, a book has no results
+            shutil.copy2(root / name, source / name)
     return source
 
 
@@ -119,6 +150,11 @@ def _build(source: Path, output: Path) -> tuple[int, str]:
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode  # warnings go to stderr
     page = output / "_build" / "html" / "index.html"
     return code, "The book was not built: its warnings are above." if code else f"The book: {page}"
+
+
+def _front_figure(root: Path) -> bytes | None:
+    page = root / "chapters" / _FRONT_PAGE
+    return figure(page, _FRONT_FIGURE) if page.exists() else None
 
 
 def _package(root: Path) -> Path:
@@ -150,14 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.chapters", description=__doc__)
     verbs = parser.add_subparsers(required=True)
     commands = {}
-    for run in (execute, pair, write_ledger, check, book, reproduce):
-        name = run.__name__.removeprefix("write_")
+    for run in (execute, pair, write_ledger, front, check, book, reproduce, fresh_seeds):
+        name = run.__name__.removeprefix("write_").removeprefix("fresh_")
         commands[name] = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
         commands[name].set_defaults(run=run)
-    for name, scale in (("execute", "laptop"), ("reproduce", "smoke")):
+    for name, scale in (("execute", "laptop"), ("reproduce", "smoke"), ("seeds", "smoke")):
         commands[name].add_argument("--scale", choices=SCALES, default=scale)
         commands[name].add_argument("--chapter", default="", help="how its name begins, for example 01")
     commands["execute"].add_argument("--stale", action="store_true", help="only pages whose outputs are out of date")
+    commands["seeds"].add_argument("--count", type=int, default=5, help="how many seeds, from 1 on")
     return parser
 
 

@@ -39,24 +39,32 @@ class _ThisInterpreter(AsyncKernelManager):
 
 
 def execute_pages(
-    pages: Sequence[Path], *, scale: str, package: Path, into: Path, records: Path, keep_failed: bool = False
+    pages: Sequence[Path],
+    *,
+    scale: str,
+    package: Path,
+    into: Path,
+    records: Path,
+    keep_failed: bool = False,
+    changes: str | None = None,
 ) -> bool:
     """Execute pages one after the other, with a line of progress for each.
 
     A page that runs to its end is written to `into` and its claims to `records`. Of one that fails nothing is written,
-    unless `keep_failed` asks for as much of it as ran.
+    unless `keep_failed` asks for as much of it as ran. `changes` are settings of this run, as in `WIDELINEAR_SET`.
 
     Returns:
         Whether all ran to their ends.
     """
     into.mkdir(parents=True, exist_ok=True)
-    records.mkdir(parents=True, exist_ok=True)
     all_ran, commit = True, _commit(package)
     for number, page in enumerate(pages, 1):
         print(f"[{number}/{len(pages)}] {page.stem} {scale} …", end=" ", flush=True)
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             variables = {"WIDELINEAR_SCALE": scale, "WIDELINEAR_RESULTS": folder, **_BARS} | commit
+            if changes is not None:
+                variables["WIDELINEAR_SET"] = changes
             notebook, failure = _execute(page, package, variables)
             found = read_records(Path(folder))
         failure = failure or _contradiction(page, notebook, found)

@@ -1,5 +1,6 @@
 """Read and write notebooks; a file is written whole or not at all."""
 
+import base64
 from pathlib import Path
 
 import nbformat
@@ -30,13 +31,26 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def holds(path: Path, text: str) -> bool:
-    """Whether a file is there and holds exactly this text."""
-    return path.exists() and path.read_text() == text
+def figure(path: Path, name: str) -> bytes | None:
+    """The stored picture of a notebook's figure, by its name; None where the page has not drawn it."""
+    for cell in code_cells(read(path)):
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+            return base64.b64decode(pictures[0]) if pictures else None
+    return None
 
 
-def replace(path: Path, text: str) -> None:
-    """Put a text in the place of a file in one step."""
+def holds(path: Path, content: str | bytes) -> bool:
+    """Whether a file is there and holds exactly this."""
+    return path.exists() and path.read_bytes() == _bytes(content)
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Put this in the place of a file in one step."""
     partial = path.with_suffix(".partial")
-    partial.write_text(text)
+    partial.write_bytes(_bytes(content))
     partial.replace(path)
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode()

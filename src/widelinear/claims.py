@@ -216,7 +216,7 @@ class Record:
         """Write the record as JSON, whole or not at all.
 
         Args:
-            folder: where; it exists.
+            folder: where; made if it does not exist.
 
         Returns:
             The file, `<page>.<scale>.json`.
@@ -226,6 +226,8 @@ class Record:
             # JSON knows no infinity: such numbers are written as words. Bound and verdict are for other readers.
             row |= {name: _word(row[name]) for name in ("measured", "low", "high")}
             row |= {"bound": claim.bound, "verdict": claim.verdict}
+        fields["curves"] = {name: [_word(value) for value in curve] for name, curve in self.curves.items()}
+        folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{self.page}.{self.scale}.json"
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
@@ -284,7 +286,8 @@ def _read(file: Path) -> Record:
     for row in fields.pop("claims"):
         del row["bound"], row["verdict"]
         claims.append(Claim(**row | {name: float(row[name]) for name in ("measured", "low", "high")}))
-    return Record(claims=tuple(claims), **fields)
+    curves = {name: [float(value) for value in curve] for name, curve in fields.pop("curves").items()}
+    return Record(claims=tuple(claims), curves=curves, **fields)
 
 
 def check_claims(
