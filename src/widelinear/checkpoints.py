@@ -47,7 +47,7 @@ class Checkpoints:
 
     Example:
         >>> import tempfile, numpy as np
-        >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder, "run", every=0) as checkpoints:
+        >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder, "run", every=0.0) as checkpoints:
         ...     checkpoints.save(3, {"w": np.ones(2)})
         ...     step, state = checkpoints.restore({"w": np.zeros(2)})
         >>> step, state["w"].tolist()
