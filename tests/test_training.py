@@ -46,6 +46,19 @@ def test_recording_more_often_changes_nothing(problem):
     assert_close(often.records["outputs"][-1], seldom.records["outputs"][-1], atol=0)
 
 
+def test_momentum_is_carried_from_one_record_to_the_next(problem):
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    often, seldom = (run(problem, optimizer=optimizer, steps=steps) for steps in (np.arange(21), [20]))
+    apply, params, x, y = problem
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    for _ in range(20):
+        gradient = jax.grad(lambda p: wl.mse_loss(apply(p, x), y))(params)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
+        params = jax.tree.map(lambda p, v: p - 0.1 * v, params, velocity)
+    for history in (often, seldom):
+        assert_close(history.records["outputs"][-1], apply(params, x), rtol=1e-11)
+
+
 def test_the_final_parameters_are_those_of_the_last_record(problem):
     apply, _, x, _ = problem
     history = run(problem)

@@ -547,5 +547,5 @@ def _check_size(path: Path, data: bytes, expected: int) -> None:
 
 def _check_labels(path: Path, labels: UInt8[np.ndarray, " n"]) -> None:
     if labels.max() > 9:
-        worst = int(labels.argmax())
+        worst = int(np.argmax(labels))
         raise ValueError(f"{path} gives image {worst} the label {labels[worst]}, expected 0 to 9: {_REPAIR}.")
