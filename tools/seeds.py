@@ -1,5 +1,6 @@
 """Bounds that hold on one seed may hold by luck: run the pages on fresh ones, and print what every claim measured."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def run_seeds(pages: Sequence[Path], *, scale: str, package: Path, home: Path, s
     records = []
     for seed in seeds:
         folder = home / str(seed)
+        shutil.rmtree(folder, ignore_errors=True)  # the record of an earlier run must not stand in for one that failed
         execute_pages(
             pages,
             scale=scale,
