@@ -14,7 +14,7 @@ import importlib
 from types import ModuleType
 
 from widelinear import claims, data, oracles, scale
-from widelinear.activations import Activation, erf, identity, relu
+from widelinear.activations import Activation, Moments, erf, identity, relu
 from widelinear.claims import check_claims, claim
 from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
 from widelinear.empirical import empirical_ntk
@@ -30,6 +30,7 @@ __all__ = [
     "History",
     "Kernel",
     "Kernels",
+    "Moments",
     "Serial",
     "check_claims",
     "claim",
