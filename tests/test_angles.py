@@ -1,12 +1,11 @@
 """Polynomial angles against NumPy's, and their derivatives at the ends."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close
 
-from widelinear.angles import angle_of_versine, arcsin, safe_sqrt
+from widelinear.angles import arcsin
 
 PRECISIONS = {"float32": np.float64, "float64": np.longdouble}
 

@@ -18,23 +18,48 @@ from widelinear.activations import Activation, Moments, erf, identity, relu
 from widelinear.claims import check_claims, claim
 from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
 from widelinear.empirical import empirical_ntk
-from widelinear.kernels import Kernel, Kernels, kernel_matrix
+from widelinear.kernels import Kernel, Kernels, Law, Needs
+from widelinear.layers import (
+    Activate,
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Identity,
+    Layer,
+    LayerNorm,
+    SumPool,
+)
 from widelinear.linearize import linearize
-from widelinear.nets import Activate, Dense, Serial, mlp
+from widelinear.matrices import kernel_matrix
+from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.training import History, log_spaced_steps, mse_loss, train
 
 __all__ = [
     "Activate",
     "Activation",
+    "AvgPool",
+    "Conv",
     "Dense",
+    "Flatten",
+    "GlobalAvgPool",
     "History",
+    "Identity",
     "Kernel",
     "Kernels",
+    "Law",
+    "Layer",
+    "LayerNorm",
     "Moments",
+    "Needs",
     "Serial",
+    "Sum",
+    "SumPool",
     "check_claims",
     "claim",
     "claims",
+    "cnn",
     "data",
     "dual_coefficients",
     "dual_coefficients_gd",
@@ -53,6 +78,7 @@ __all__ = [
     "scale",
     "train",
     "weight_change",
+    "wide_resnet",
 ]
 
 

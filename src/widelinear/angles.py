@@ -13,7 +13,6 @@ import math
 from functools import cache
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import Chebyshev, Polynomial
 

@@ -1,0 +1,40 @@
+"""Window sums against JAX's own pooling and convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from widelinear.windows import pad_sites, pad_widths, window_sum
+
+CASES = [(size, window, stride) for size in (5, 8) for window in (1, 2, 3, 4) for stride in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(("size", "window", "stride"), CASES)
+def test_along_one_axis_it_is_pooling(size, window, stride, padding):
+    values = np.random.default_rng(0).standard_normal((3, size))
+    pooled = jax.lax.reduce_window(values, 0.0, jax.lax.add, (1, window), (1, stride), padding)
+    assert_close(window_sum(jnp.asarray(values), [1], window, stride, padding), pooled, atol=1e-14)
+
+
+@pytest.mark.parametrize(("size", "window", "stride"), CASES)
+def test_circular_padding_lets_the_window_wrap(size, window, stride):
+    values = np.random.default_rng(0).standard_normal(size)
+    before, _ = pad_widths(size, window, stride, "CIRCULAR")
+    starts = np.arange(0, size, stride) - before
+    expected = [sum(values[(start + offset) % size] for offset in range(window)) for start in starts]
+    assert_close(window_sum(jnp.asarray(values), [0], window, stride, "CIRCULAR"), expected, atol=1e-14)
+
+
+def test_along_two_axes_one_offset_moves_in_both():
+    values = np.random.default_rng(0).standard_normal((5, 5))
+    expected = [[values[p, q] + values[p + 1, q + 1] for q in range(4)] for p in range(4)]
+    assert_close(window_sum(jnp.asarray(values), [0, 1], 2, 1, "VALID"), expected, atol=1e-14)
+
+
+def test_zeros_are_added_unless_the_padding_is_circular():
+    values = jnp.array([1.0, 2.0])
+    assert pad_sites(values, 0, (1, 0), "SAME").tolist() == [0.0, 1.0, 2.0]
+    assert pad_sites(values, 0, (1, 0), "CIRCULAR").tolist() == [2.0, 1.0, 2.0]
