@@ -9,8 +9,8 @@ $$\mathcal{T}(\Sigma) = \mathbb{E}[\phi(u)\,\phi(v)], \qquad
 so an `Activation` is $\phi$ together with these two maps. Price's theorem,
 $\dot{\mathcal{T}} = \partial\mathcal{T}/\partial\Sigma_{12}$, ties them; one test holds every pair to it.
 
-Across a kink the maps depend on the angle between the inputs, and an angle taken from $\Sigma_{12}$ loses half its digits
-where the inputs are close. So kernels carry the gap beside the covariance, half the expected squared distance
+Across a kink the maps depend on the angle between the inputs, and an angle taken from $\Sigma_{12}$ loses half its
+digits where the inputs are close. So kernels carry the gap beside the covariance, half the expected squared distance
 
 $$g = \tfrac12\,\mathbb{E}[(u - v)^2] = \tfrac12(\Sigma_{11} + \Sigma_{22}) - \Sigma_{12},$$
 
@@ -67,6 +67,7 @@ class Activation:
         dual_dot: $\dot{\mathcal{T}}$, with the same arguments.
         near: for a $\phi$ with a kink, a function `(gap, var1, var2)` that gives the gap after $\phi$, and
             $\dot{\mathcal{T}}$, without cancellation where the inputs are close. A smooth $\phi$ needs none.
+        second_moment: $\mathbb{E}[\phi(u)^2]$ as a function of $\Sigma_{11}$, where that is shorter than `dual`.
 
     Example:
         A function of your own, here $\phi(x) = x$:
@@ -84,6 +85,7 @@ class Activation:
     dual: DualMap
     dual_dot: DualMap
     near: NearMap | None = None
+    second_moment: Callable[[Array], Array] | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -97,7 +99,7 @@ class Activation:
         Returns:
             $\mathcal{T}$ at coinciding inputs: the diagonal of the next kernel.
         """
-        return self.dual(var, var, var)
+        return self.dual(var, var, var) if self.second_moment is None else self.second_moment(var)
 
     def moments(
         self,
@@ -172,7 +174,7 @@ def _abrelu(name: str, phi: Callable[[Array], Array], a: float, b: float) -> Act
     def dual_dot(cov: Array, var1: Array, var2: Array) -> Array:
         return c - kappa * angle_and_excess(cov, var1, var2)[0]
 
-    return Activation(name, phi, dual, dual_dot, near)
+    return Activation(name, phi, dual, dual_dot, near, second_moment=lambda var: c * var)
 
 
 def _erf_cosine(cov: Array, var1: Array, var2: Array) -> tuple[Array, Array]:
@@ -204,5 +206,6 @@ identity = Activation(
     dual=lambda cov, var1, var2: cov,
     dual_dot=lambda cov, var1, var2: jnp.ones_like(cov),
     near=lambda gap, var1, var2: (gap, jnp.ones_like(gap)),
+    second_moment=lambda var: var,
 )
 r"""$\phi(x) = x$: a deep linear network."""

@@ -15,7 +15,7 @@ from widelinear.distances import half_squared_distances
 from widelinear.kernels import HasKernelRule, Kernels, Needs, input_kernel
 from widelinear.progress import progress
 
-BLOCK_ENTRIES = 2**18  # entries of one block of one kernel, unless the user says otherwise: they fit a core's cache
+BLOCK_BYTES = 2**20  # of one block of one kernel, unless the user says otherwise: a few of them fit a core's cache
 
 
 def kernel_matrix(
@@ -42,7 +42,7 @@ def kernel_matrix(
         net: a network of `widelinear.nets`; its widths do not matter.
         x1: inputs, shape (n1, d), or images (n1, height, width, channels). The kernels have their dtype.
         x2: more inputs; by default `x1` again.
-        batch_size: inputs on a side of a block; by default so many that a block has about 2^18 numbers.
+        batch_size: inputs on a side of a block; by default so many that a block has about 1 MB.
         mesh: the devices to use; by default all.
 
     Returns:
@@ -145,7 +145,7 @@ class _Plan(NamedTuple):
 def _plan(needs: Needs, x1: Array, x2: Array | None, batch_size: int | None, mesh: Mesh) -> _Plan:
     sites = math.prod(x1.shape[1:-1])
     entries = sites**2 if needs.joint else sites
-    batch_size = batch_size or max(1, math.isqrt(BLOCK_ENTRIES // entries))
+    batch_size = batch_size or max(1, math.isqrt(BLOCK_BYTES // (entries * x1.dtype.itemsize)))
     length = -(-len(x1) // mesh.size)
     # With an odd number of blocks, half way round the circle meets every pair of blocks once.
     rows = _cut(length, batch_size, odd=x2 is None and mesh.size == 1)
@@ -166,20 +166,16 @@ def _matrix(net: HasKernelRule, x1: Array, x2: Array | None, batch_size: int | N
     needs = net.needs(Needs()) if hasattr(net, "needs") else Needs()
     plan = _plan(needs, x1, x2, batch_size, mesh)
     by_rows, everywhere = NamedSharding(mesh, P("rows")), NamedSharding(mesh, P())
-    padding = [(0, plan.rows.length * mesh.size - n1)] + [(0, 0)] * (x1.ndim - 1)
-    padded = jnp.pad(x1, padding, mode="edge")
+    missing = plan.rows.length * mesh.size - n1
+    padded = jnp.concatenate([x1, jnp.repeat(x1[-1:], missing, axis=0)]) if missing else x1
     rows, columns = jax.device_put(padded, by_rows), jax.device_put(padded if x2 is None else x2, everywhere)
     fill = _filler(net, needs, plan)
-    kernels = _zeros((len(rows), len(columns)), x1.dtype, by_rows)
+    kernels = Kernels(*(jnp.zeros((len(rows), len(columns)), x1.dtype, device=by_rows) for _ in Kernels._fields))
     for index in progress("kernel matrix", range(plan.rows.count), unit="row of blocks"):
         kernels = fill(kernels, rows, columns, jnp.asarray(index))
     if plan.symmetric and not plan.mirrors_at_once:
         kernels = _mirrored(kernels, plan)
     return kernels if kernels.ntk.shape == (n1, n2) else Kernels(*(kernel[:n1, :n2] for kernel in kernels))
-
-
-def _zeros(shape: tuple[int, int], dtype: jnp.dtype, sharding: NamedSharding) -> Kernels:
-    return jax.jit(lambda: Kernels(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)), out_shardings=sharding)()
 
 
 def _filler(net: HasKernelRule, needs: Needs, plan: _Plan) -> Any:

@@ -1,0 +1,101 @@
+"""Are the kernels of infinite networks fast, small and exact? Side by side with neural-tangents.
+
+    python benchmarks/are_infinite_kernels_fast.py --peer PYTHON [--only fc,conv] [--seconds 40]
+
+PYTHON is the interpreter of an environment with neural-tangents (benchmarks/README.md says how to make it).
+Writes results/benchmarks/infinite_kernels.json, and draws benchmarks/infinite_kernels.png.
+"""
+
+import argparse
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from duel import duel
+from figure import draw, table
+
+HERE = Path(__file__).parent
+RECORD = HERE.parent / "results" / "benchmarks" / "infinite_kernels.json"
+
+
+def fc(activation, n, dtype, goal=0.6):
+    case = {"net": "fc", "activation": activation, "shape": [n, 3072], "dtype": dtype, "two_sets": False}
+    size = np.dtype(dtype).itemsize
+    # Half of a symmetric matrix product, and both results written once.
+    return case | {
+        "name": f"fully connected, {activation}, {n} inputs, {dtype}",
+        "goal": goal,
+        "flops": n * n * 3072,
+        "bytes": n * 3072 * size + 2 * n * n * size,
+    }
+
+
+def conv(pool, n, side, dtype, goal):
+    case = {"net": "conv", "pool": pool, "shape": [n, side, side, 3], "dtype": dtype, "two_sets": True}
+    entries = n * n * side ** (4 if pool else 2)
+    # Three layers, each two sums of 3 × 3 windows by axes (2 × 8 additions) and about 25 operations of the dual maps.
+    return case | {
+        "name": f"3 convolutions, {'pooled' if pool else 'flattened'}, {n} × {n} images of {side} × {side}, {dtype}",
+        "goal": goal,
+        "flops": entries * 3 * 33,
+        "bytes": 12 * entries * np.dtype(dtype).itemsize if pool else 0,
+    }
+
+
+def resnet(n, goal=0.3):
+    entries = n * n * (16**4 * 4 + 8**4 * 4 + 4**4 * 4)
+    return {
+        "name": f"wide residual network, {n} × {n} images of 16 × 16, float32",
+        "net": "resnet",
+        "shape": [n, 16, 16, 3],
+        "dtype": "float32",
+        "two_sets": True,
+        "goal": goal,
+        "flops": entries * 33,
+        "bytes": entries * 16,
+    }
+
+
+CASES = [
+    *(fc(activation, n, dtype) for dtype in ("float32", "float64") for activation in ("relu", "erf") for n in (1000, 2000, 4000)),
+    *(conv(False, n, 32, dtype, 0.3) for dtype in ("float32", "float64") for n in (20, 100)),
+    conv(True, 4, 32, "float32", 0.15),
+    conv(True, 8, 32, "float32", 0.15),
+    conv(True, 4, 32, "float64", 0.3),
+    resnet(4),
+    resnet(8),
+]
+
+
+def agree(case, ours, theirs):
+    """Entry by entry, but for the diagonal, where theirs is right to √ε only."""
+    rtol = {"float32": 1e-3, "float64": 1e-8}[case["dtype"]]
+    for one, other in zip(ours, theirs, strict=True):
+        off = ~np.eye(len(one), dtype=bool) if not case["two_sets"] else np.ones_like(one, bool)
+        np.testing.assert_allclose(one[off], other[off], rtol=rtol)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", required=True, help="the Python interpreter that has neural-tangents")
+    parser.add_argument("--only", default="", help="nets to run: fc, conv, resnet")
+    parser.add_argument("--seconds", type=float, default=40.0, help="for the turns of one case")
+    options = parser.parse_args()
+    contenders = {
+        "widelinear": (sys.executable, HERE / "infinite_ours.py"),
+        "neural-tangents": (options.peer, HERE / "infinite_theirs.py"),
+    }
+    chosen = [case for case in CASES if not options.only or case["net"] in options.only.split(",")]
+    rows = []
+    for case in chosen:
+        rows.append(duel(case, contenders, agree, options.seconds))
+        print(table(rows[-1:]), flush=True)
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps({"date": str(date.today()), "rows": rows}, indent=1) + "\n")
+    draw(rows, HERE / "infinite_kernels.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Two programs do the same work in turn, each in its own environment, and answer to one stopwatch.
+
+A contender is a Python file with a function `build(case)` that returns what to run. `serve` turns it into a process
+that takes orders line by line; `duel` starts two of them, compares their results, and only then starts the clock:
+A B A B …, because a shared machine drifts. CPU time is that of the whole process, over two cores.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+CORES = 2
+
+
+def memory():
+    """Resident memory now, and its peak since the last reset, in MB."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return [int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
+
+
+def timed(run):
+    """What one call returns, and its wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    return result, {"wall": time.perf_counter() - wall, "cpu": (time.process_time() - cpu) / CORES}
+
+
+def serve(build):
+    """Take orders: `first` builds, runs and saves the result; `go` runs again; `floor` measures the machine."""
+    import jax
+
+    case = json.loads(sys.argv[1])
+    jax.config.update("jax_enable_x64", case["dtype"] == "float64")
+    run = build(case)
+
+    def finished():
+        return jax.block_until_ready(run())
+
+    for order in sys.stdin:
+        name, *path = order.split()
+        if name == "first":
+            result, answer = timed(finished)
+            np.savez(path[0], *[np.asarray(part) for part in result])
+        elif name == "go":
+            Path("/proc/self/clear_refs").write_text("5")
+            before = memory()[0]
+            result, answer = timed(finished)
+            size = sum(part.nbytes for part in result) / 2**20
+            answer["extra_mb"] = max(0.0, memory()[1] - before - size)
+        else:
+            answer = floor(case["dtype"])
+        print(json.dumps(answer), flush=True)
+        result = None
+
+
+def floor(dtype):
+    """What the machine can do now: matrix product in flop/s and memory in byte/s, over two cores."""
+    import jax
+    import jax.numpy as jnp
+
+    a, long = jnp.ones((2048, 2048), dtype), jnp.ones(2**26, jnp.float32)
+    product, triad = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1.5, donate_argnums=0)
+    product(a).block_until_ready()
+    flops = 2 * 2048**3 / min(timed(lambda: product(a).block_until_ready())[1]["cpu"] for _ in range(5))
+    walls = []
+    for _ in range(5):
+        long, spent = timed(lambda long=long: triad(long).block_until_ready())
+        walls.append(spent["wall"])
+    return {"flops": flops, "bytes": 2 * long.nbytes / min(walls)}
+
+
+class Contender:
+    """One process that takes orders."""
+
+    def __init__(self, python, file, case):
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+        self.process = subprocess.Popen(
+            [python, str(file), json.dumps(case)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def order(self, *words):
+        self.process.stdin.write(" ".join(words) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(self.process.stderr.read()[-2000:])
+        return json.loads(answer)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def duel(case, contenders, agree, seconds=40.0):
+    """Both contenders on one case: first calls, the comparison of results, then turns until the time is up."""
+    names, turns = list(contenders), {name: [] for name in contenders}
+    running = {name: Contender(*command, case) for name, command in contenders.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: f"{folder}/{name}.npz" for name in names}
+        first = {name: running[name].order("first", paths[name]) for name in names}
+        results = [[saved[key] for key in saved] for saved in (np.load(path) for path in paths.values())]
+    agree(case, *results)
+    end = time.monotonic() + seconds
+    while len(turns[names[0]]) < 3 or (time.monotonic() < end and len(turns[names[0]]) < 9):
+        for name in names:
+            turns[name].append(running[name].order("go"))
+    machine = running[names[0]].order("floor")
+    for contender in running.values():
+        contender.close()
+    best = {name: {key: min(turn[key] for turn in turns[name]) for key in turns[name][0]} for name in names}
+    for name in names:
+        best[name]["first_call_cpu"] = first[name]["cpu"]
+        best[name]["extra_mb"] = max(turn["extra_mb"] for turn in turns[name])
+    return {"case": case, "turns": len(turns[names[0]]), "machine": machine} | best
+
+

@@ -1,0 +1,45 @@
+"""A record of duels, as a table and as a figure."""
+
+OURS, THEIRS = "widelinear", "neural-tangents"
+
+
+def floor_seconds(row):
+    """No program on this machine can take less: its arithmetic or its memory traffic alone."""
+    case, machine = row["case"], row["machine"]
+    return max(case["flops"] / machine["flops"], case["bytes"] / machine["bytes"])
+
+
+def table(rows):
+    """One line of Markdown for each case."""
+    lines = []
+    for row in rows:
+        ours, theirs = row[OURS], row[THEIRS]
+        ratio = ours["cpu"] / theirs["cpu"]
+        verdict = "met" if ratio <= row["case"]["goal"] else "missed"
+        lines.append(
+            f"| {row['case']['name']} | {ours['cpu']:.3g} s | {theirs['cpu']:.3g} s | {ratio:.2f} | {row['case']['goal']} "
+            f"| {verdict} | {ours['wall'] / theirs['wall']:.2f} | {ours['cpu'] / floor_seconds(row):.1f} "
+            f"| {ours['extra_mb']:.0f} | {theirs['extra_mb']:.0f} "
+            f"| {ours['first_call_cpu'] / theirs['first_call_cpu']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(rows, path):
+    """CPU time of both as multiples of the floor, case by case."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 0.34 * len(rows) + 1.2))
+    for place, row in enumerate(reversed(rows)):
+        floor = floor_seconds(row)
+        times = [row[name]["cpu"] / floor for name in (OURS, THEIRS)]
+        axes.plot(times, [place, place], color="0.8", zorder=1)
+        axes.scatter(times[0], place, color="C0", label=OURS if place == 0 else None, zorder=2)
+        axes.scatter(times[1], place, color="C1", marker="s", label=THEIRS if place == 0 else None, zorder=2)
+    axes.set_yticks(range(len(rows)), [row["case"]["name"] for row in reversed(rows)], fontsize=7)
+    axes.set_xscale("log")
+    axes.axvline(1, color="black", lw=0.8)
+    axes.set_xlabel("CPU time over the machine's floor (arithmetic or memory traffic alone)")
+    axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
