@@ -45,6 +45,44 @@ def gaussian_pair_mean(
     return float(mean)
 
 
+def kinked_pair_mean(
+    g: Callable[[Float[Array, "q r"], Float[Array, "q r"]], Float[Array, "q r"]], cov: float, var1: float, var2: float
+) -> float:
+    r"""The mean of a function of a Gaussian pair that has kinks or jumps at $u = 0$ and $v = 0$.
+
+    $$\mathbb{E}[g(u, v)] = \frac{1}{2\pi}\int_0^{2\pi}\!\int_0^\infty
+      g\big(u(r, \psi), v(r, \psi)\big)\,e^{-r^2/2}\,r\,dr\,d\psi$$
+
+    In polar coordinates the kinks are four rays. Gauss–Legendre quadrature runs from ray to ray, Gauss–Laguerre
+    quadrature over $r^2/2$.
+
+    Args:
+        g: the function, on arrays.
+        cov: $\Sigma_{12}$.
+        var1: $\Sigma_{11}$.
+        var2: $\Sigma_{22}$.
+
+    Returns:
+        The mean: to rounding where `g` is a polynomial in $r^2$ along every ray.
+
+    Example:
+        >>> bool(abs(kinked_pair_mean(lambda u, v: abs(u) * (v > 0), 0.0, 1.0, 2.0) - (2 * np.pi) ** -0.5) < 1e-2)
+        True
+
+    Source: paper, S24. Oracle: moments known by hand (`tests/test_oracles.py`).
+    """
+    factor = np.linalg.cholesky(np.array([[var1, cov], [cov, var2]]))
+    turn = np.arctan2(-factor[1, 0], factor[1, 1])  # here v is 0, and u is 0 at a right angle
+    rays = np.sort(np.mod([np.pi / 2, -np.pi / 2, turn, turn + np.pi], 2 * np.pi))
+    rays = np.append(rays, rays[0] + 2 * np.pi)
+    x, w = np.polynomial.legendre.leggauss(24)
+    s, radial = np.polynomial.laguerre.laggauss(24)
+    psi = (rays[:-1, None] + (x + 1) / 2 * np.diff(rays)[:, None]).ravel()
+    angular = (w / 2 * np.diff(rays)[:, None]).ravel() / (2 * np.pi)
+    u, v = (np.outer(row @ np.stack([np.cos(psi), np.sin(psi)]), np.sqrt(2 * s)) for row in factor)
+    return float(angular @ np.asarray(g(jnp.asarray(u), jnp.asarray(v))) @ radial)
+
+
 def jacobian_ntk(
     apply: Apply, params: Params, x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."]
 ) -> Float[Array, "n1 n2 k k"]:
