@@ -350,7 +350,7 @@ def polynomial(coefficients: Sequence[float]) -> Activation:
         ValueError: if there are no coefficients, or one is not finite.
 
     Example:
-        >>> square = polynomial([0, 0, 1])
+        >>> square = polynomial([0.0, 0.0, 1.0])
         >>> bool(jnp.isclose(square.square(jnp.asarray(1.0)), 3.0))
         True
 

@@ -78,10 +78,13 @@ def mehler(
     std1, std2 = safe_sqrt(var1), safe_sqrt(var2)
     a, b = (_coefficients(phi, nodes, std) for std in (std1, std2))
     rho = cov * (inverse(std1) * inverse(std2))
-    total = a[-1] * b[-1] * jnp.ones_like(rho)
-    for k in reversed(range(nodes - 1)):
-        total = total * rho + a[k] * b[k]
-    return total
+    # Sixteen terms to a step: each becomes one fused loop over the entries. All in one loop would spill registers.
+    return jax.lax.scan(_horner_step, (jnp.zeros_like(rho), rho), (a, b), reverse=True, unroll=16)[0][0]
+
+
+def _horner_step(carry: tuple[Array, Array], terms: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+    total, rho = carry
+    return (total * rho + terms[0] * terms[1], rho), None
 
 
 def derivative(phi: Callable[[Array], Array]) -> Callable[[Array], Array]:
