@@ -59,7 +59,12 @@ def resnet(n, goal=0.3):
 
 
 CASES = [
-    *(fc(activation, n, dtype) for dtype in ("float32", "float64") for activation in ("relu", "erf") for n in (1000, 2000, 4000)),
+    *(
+        fc(activation, n, dtype)
+        for dtype in ("float32", "float64")
+        for activation in ("relu", "erf")
+        for n in (1000, 2000, 4000)
+    ),
     *(conv(False, n, 32, dtype, 0.3) for dtype in ("float32", "float64") for n in (20, 100)),
     conv(True, 4, 32, "float32", 0.15),
     conv(True, 8, 32, "float32", 0.15),

@@ -123,5 +123,3 @@ def duel(case, contenders, agree, seconds=40.0):
         best[name]["first_call_cpu"] = first[name]["cpu"]
         best[name]["extra_mb"] = max(turn["extra_mb"] for turn in turns[name])
     return {"case": case, "turns": len(turns[names[0]]), "machine": machine} | best
-
-

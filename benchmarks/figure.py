@@ -17,9 +17,9 @@ def table(rows):
         ratio = ours["cpu"] / theirs["cpu"]
         verdict = "met" if ratio <= row["case"]["goal"] else "missed"
         lines.append(
-            f"| {row['case']['name']} | {ours['cpu']:.3g} s | {theirs['cpu']:.3g} s | {ratio:.2f} | {row['case']['goal']} "
-            f"| {verdict} | {ours['wall'] / theirs['wall']:.2f} | {ours['cpu'] / floor_seconds(row):.1f} "
-            f"| {ours['extra_mb']:.0f} | {theirs['extra_mb']:.0f} "
+            f"| {row['case']['name']} | {ours['cpu']:.3g} s | {theirs['cpu']:.3g} s | {ratio:.2f} "
+            f"| {row['case']['goal']} | {verdict} | {ours['wall'] / theirs['wall']:.2f} "
+            f"| {ours['cpu'] / floor_seconds(row):.1f} | {ours['extra_mb']:.0f} | {theirs['extra_mb']:.0f} "
             f"| {ours['first_call_cpu'] / theirs['first_call_cpu']:.2f} |"
         )
     return "\n".join(lines)

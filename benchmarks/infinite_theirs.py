@@ -15,7 +15,9 @@ def conv(stride=1, bias=0.0):
 
 def block(stride, first):
     branch = stax.serial(stax.Relu(), conv(stride), stax.Relu(), conv())
-    return stax.serial(stax.FanOut(2), stax.parallel(conv(stride) if first else stax.Identity(), branch), stax.FanInSum())
+    return stax.serial(
+        stax.FanOut(2), stax.parallel(conv(stride) if first else stax.Identity(), branch), stax.FanInSum()
+    )
 
 
 def network(case):

@@ -1,5 +1,7 @@
 """What several tests need: a close comparison that says where, and the slope of a power law."""
 
+import math
+
 import numpy as np
 
 
@@ -21,3 +23,8 @@ def relative_gap(actual, expected):
 def slope(x, y):
     """The exponent of a power law y ∝ x^slope, by least squares on the logarithms."""
     return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), 1)[0])
+
+
+def sine_excess(theta):
+    """sin θ − θ cos θ by its power series, which does not cancel at small angles as the formula does."""
+    return sum((-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) * theta ** (2 * k + 1) for k in range(1, 20))

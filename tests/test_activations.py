@@ -1,74 +1,193 @@
-"""Dual maps against quadrature, against their definition by Price's theorem, and at coinciding inputs."""
+"""Dual maps against quadrature, against each other by Price's theorem, and where inputs coincide, oppose or vanish."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, sine_excess
 
 from widelinear import activations, oracles
-from widelinear.activations import Activation, relu
+from widelinear.activations import Activation, abrelu, erf, leaky_relu, polynomial, relu, sign
+from widelinear.hermite import derivative
 
-ALL = [a for a in vars(activations).values() if isinstance(a, Activation)]
-SMOOTH = [a for a in ALL if a is not relu]
-PAIRS = [(0.3, 1.0, 2.0), (-0.8, 1.5, 0.7), (0.9, 1.0, 1.0), (0.0, 0.4, 3.0)]
+NAMED = [a for a in vars(activations).values() if isinstance(a, Activation)]
+MADE = [leaky_relu(0.2), abrelu(2.0, -0.5), polynomial([0.0, 0.0, 1.0]), polynomial([0.3, -1.0, 0.5, 0.2])]
+ALL = NAMED + MADE
+QUADRATURE = ("tanh", "silu", "softplus")
+KINKED = [a for a in ALL if a.near is not None and a is not activations.identity]
+# All arrays of pairs have one length, so that each operation is compiled once.
+PAIRS = np.array(
+    [(0.3, 1.0, 1.2), (-0.6, 1.1, 0.5), (0.8, 0.9, 0.9), (0.0, 0.4, 1.2), (1.0, 1.1, 1.0), (0.01, 0.2, 0.1)]
+)
+# Inputs that coincide, are parallel, opposite, or black (one of them, both).
+CORNERS = np.array(
+    [(1.3, 1.3, 1.3), (2.0, 1.0, 4.0), (-1.3, 1.3, 1.3), (0.0, 0.0, 0.7), (0.0, 0.7, 0.0), (0.0, 0.0, 0.0)]
+)
 
-
-@pytest.mark.parametrize("activation", SMOOTH, ids=repr)
-@pytest.mark.parametrize("pair", PAIRS)
-def test_dual_maps_are_gaussian_means(activation, pair):
-    derivative = jax.vmap(jax.vmap(jax.grad(activation.phi)))
-    dual = oracles.gaussian_pair_mean(lambda u, v: activation.phi(u) * activation.phi(v), *pair)
-    dual_dot = oracles.gaussian_pair_mean(lambda u, v: derivative(u) * derivative(v), *pair)
-    arguments = [jnp.asarray(p) for p in pair]
-    assert_close(activation.dual(*arguments), dual, atol=1e-9)
-    assert_close(activation.dual_dot(*arguments), dual_dot, atol=1e-9)
-
-
-@pytest.mark.parametrize("pair", PAIRS)
-def test_relu_dual_maps_are_gaussian_means_across_the_kink(pair):
-    # In polar coordinates the kink lies on rays, so a fine rule over the angle is exact to its step.
-    cov, var1, var2 = pair
-    factor = np.linalg.cholesky(np.array([[var1, cov], [cov, var2]]))
-    steps = 200_000
-    angle = 2 * np.pi * (np.arange(steps) + 0.5) / steps
-    u, v = factor @ np.stack([np.cos(angle), np.sin(angle)])
-    dual = np.mean(np.maximum(u, 0) * np.maximum(v, 0)) * 2  # the mean of r² is 2
-    dual_dot = np.mean((u > 0) * (v > 0))
-    arguments = [jnp.asarray(p) for p in pair]
-    assert_close(relu.dual(*arguments), dual, atol=1e-8)
-    assert_close(relu.dual_dot(*arguments), dual_dot, atol=1e-5)
+each = pytest.mark.parametrize("activation", ALL, ids=repr)
+# The polynomials go through the code of all quadrature, in fewer terms.
+each_cheap = pytest.mark.parametrize("activation", [a for a in ALL if a.name not in QUADRATURE], ids=repr)
+each_kinked = pytest.mark.parametrize("activation", KINKED, ids=repr)
 
 
-@pytest.mark.parametrize("activation", ALL, ids=repr)
-@pytest.mark.parametrize("pair", PAIRS)
-def test_price_theorem_ties_the_two_maps(activation, pair):
-    cov, var1, var2 = (jnp.asarray(p) for p in pair)
-    assert_close(jax.grad(activation.dual)(cov, var1, var2), activation.dual_dot(cov, var1, var2), atol=1e-12)
+def columns(pairs, dtype="float64"):
+    """cov, var1, var2 as arrays over the pairs."""
+    return [jnp.asarray(c, dtype) for c in np.transpose(pairs)]
 
 
-@pytest.mark.parametrize("activation", ALL, ids=repr)
-def test_gradients_are_finite_at_coinciding_inputs(activation):
-    one = jnp.asarray(1.3)
+def gap_of(cov, var1, var2):
+    return ((var1 - cov) + (var2 - cov)) / 2
+
+
+@each
+def test_dual_maps_are_gaussian_means(activation):
+    mean = oracles.kinked_pair_mean if activation in KINKED else oracles.gaussian_pair_mean
+    for phi, dual in [(activation.phi, activation.dual), (derivative(activation.phi), activation.dual_dot)]:
+        expected = [mean(lambda u, v, phi=phi: phi(u) * phi(v), *map(float, pair)) for pair in PAIRS]
+        assert_close(dual(*columns(PAIRS)), np.array(expected), atol=1e-9 if activation is activations.tanh else 1e-11)
+
+
+def test_relu_and_erf_are_the_formulas_of_the_paper():
+    cov, var1, var2 = PAIRS.T
+    theta = np.arccos(cov / np.sqrt(var1 * var2))
+    s12 = np.sqrt(var1 * var2) / (2 * np.pi) * (np.sin(theta) + (np.pi - theta) * np.cos(theta))
+    s16 = 2 / np.pi * np.arcsin(2 * cov / np.sqrt((1 + 2 * var1) * (1 + 2 * var2)))
+    s17 = 4 / np.pi / np.sqrt((1 + 2 * var1) * (1 + 2 * var2) - 4 * cov**2)
+    arguments = columns(PAIRS)
+    assert_close(relu.dual(*arguments), s12, atol=1e-13)
+    assert_close(relu.dual_dot(*arguments), (np.pi - theta) / (2 * np.pi), atol=1e-13)
+    assert_close(erf.dual(*arguments), s16, atol=1e-13)
+    assert_close(erf.dual_dot(*arguments), s17, rtol=1e-13)
+
+
+@pytest.mark.parametrize("activation", [a for a in ALL if a is not sign], ids=repr)
+def test_price_theorem_ties_the_two_maps(activation):
+    coincide = [(v, v, v) for v in (0.6, 1.1)]
+    cov, var1, var2 = columns(np.concatenate([PAIRS[:4], coincide]))
+    slope = jax.grad(lambda c: jnp.sum(activation.dual(c, var1, var2)))(cov)
+    assert_close(slope, activation.dual_dot(cov, var1, var2), atol=1e-9 if activation is activations.tanh else 1e-12)
+
+
+@each
+def test_maps_are_symmetric_and_obey_cauchy_and_schwarz(activation):
+    cov, var1, var2 = columns(PAIRS)
     for dual in (activation.dual, activation.dual_dot):
-        assert all(bool(jnp.isfinite(g)) for g in jax.grad(dual, argnums=(0, 1, 2))(one, one, one))
+        value, own = dual(cov, var1, var2), dual(var1, var1, var1) * dual(var2, var2, var2)
+        assert_close(dual(cov, var2, var1), value, rtol=1e-12, atol=1e-15)
+        assert (value**2 <= own * (1 + 1e-12)).all()
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_relu_of_equal_inputs_is_exact(dtype):
-    var = jnp.linspace(0.01, 50.0, 1001, dtype=dtype)
-    eps = float(jnp.finfo(dtype).eps)
-    assert_close(relu.dual(var, var, var), var / 2, rtol=4 * eps)
-    assert_close(relu.dual_dot(var, var, var), jnp.full_like(var, 0.5), rtol=4 * eps)
+@each
+def test_moments_are_the_maps_and_the_gap_after_them(activation):
+    cov, var1, var2 = columns(PAIRS)
+    dual, dual_dot, gap = activation.moments(gap_of(cov, var1, var2), cov, var1, var2)
+    middle = (activation.square(var1) + activation.square(var2)) / 2
+    assert_close(dual, activation.dual(cov, var1, var2), rtol=1e-12, atol=1e-12)
+    assert_close(dual_dot, activation.dual_dot(cov, var1, var2), rtol=1e-12, atol=1e-12)
+    assert_close(gap, middle - activation.dual(cov, var1, var2), rtol=1e-12, atol=1e-12)
 
 
-def test_relu_of_opposite_inputs_is_zero():
-    one = jnp.asarray(1.0)
-    assert_close(relu.dual(-one, one, one), 0.0, atol=1e-15)
-    assert_close(relu.dual_dot(-one, one, one), 0.0, atol=1e-15)
+@each
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_that_coincide_stay_so(activation, dtype):
+    var = jnp.asarray([1e-6, 1e-3, 0.2, 1.0, 7.0, 30.0], dtype)
+    dual, _, gap = activation.moments(jnp.zeros_like(var), var, var, var)
+    assert (gap == 0).all()
+    assert_close(dual, activation.square(var), rtol=2 * float(jnp.finfo(dtype).eps))
 
 
-def test_relu_of_a_zero_input_is_finite():
-    zero, one = jnp.asarray(0.0), jnp.asarray(1.0)
-    assert float(relu.dual(zero, zero, one)) == 0.0
-    assert bool(jnp.isfinite(relu.dual_dot(zero, zero, one)))
+@each_cheap
+def test_corners_are_finite_and_so_are_their_gradients(activation):
+    corners = columns(CORNERS)
+    arguments = [gap_of(*corners), *corners]
+    moments, pullback = jax.vjp(activation.moments, *arguments)
+    for cotangent in np.eye(3):
+        cotangents = type(moments)(*(jnp.full(len(CORNERS), c) for c in cotangent))
+        assert all(jnp.isfinite(slope).all() for slope in pullback(cotangents))
+    assert all(jnp.isfinite(moment).all() for moment in moments)
+    assert (moments.gap >= 0).all()
+    for dual in (activation.dual, activation.dual_dot):
+        values, pullback = jax.vjp(dual, *corners)
+        assert jnp.isfinite(values).all()
+        assert all(jnp.isfinite(slope).all() for slope in pullback(jnp.ones_like(values)))
+
+
+@each_cheap
+def test_a_black_image_has_the_constant_value_at_zero(activation):
+    zero, var = jnp.zeros(1), jnp.asarray([0.7])
+    z, weights = np.polynomial.hermite_e.hermegauss(128)
+    at_zero = activation.phi(zero)
+    if activation in KINKED:
+        expected = zero
+    else:
+        expected = at_zero * (weights @ np.asarray(activation.phi(jnp.asarray(0.7**0.5 * z)))) / weights.sum()
+    moments = activation.moments(var / 2, zero, zero, var)
+    for dual in (moments.dual, activation.dual(zero, zero, var)):
+        assert_close(dual, expected, atol=1e-12)
+    assert_close(activation.square(zero), at_zero**2, atol=1e-15)
+
+
+@each
+@pytest.mark.parametrize("x64", [False, True])
+def test_dtype_and_shape_are_those_of_the_pairs(activation, x64):
+    for dtype in ("float32", "float64") if x64 else ("float32",):
+        cov, var1, var2 = (jax.ShapeDtypeStruct(shape, dtype) for shape in [(2, 3), (2, 1), (1, 3)])
+        with jax.enable_x64(x64):
+            moments = jax.eval_shape(activation.moments, cov, cov, var1, var2)
+            maps = [jax.eval_shape(dual, cov, var1, var2) for dual in (activation.dual, activation.dual_dot)]
+        assert all(out.shape == (2, 3) and out.dtype == dtype for out in (*moments, *maps))
+
+
+@each
+def test_single_precision_is_right_to_its_rounding(activation):
+    single = columns(PAIRS, "float32")
+    exact = [a.astype("float64") for a in single]
+    low, high = (activation.moments(gap_of(*pairs), *pairs) for pairs in (single, exact))
+    for moment, expected in zip(low, high, strict=True):
+        assert_close(moment, expected, rtol=1e-6, atol=1e-6)
+
+
+@each_kinked
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_close_inputs_keep_their_digits_across_a_kink(activation, dtype):
+    # For variances 1 the gap is 1 − cos θ.
+    gap = np.geomspace(1e-14, 0.5, 57).astype(dtype)
+    one, eps = np.ones_like(gap), float(np.finfo(dtype).eps)
+    s = gap.astype(np.longdouble)
+    theta = 2 * np.arcsin(np.sqrt(s / 2))
+    excess = sine_excess(theta)
+    a, b = float(activation.phi(jnp.asarray(1.0))), float(activation.phi(jnp.asarray(-1.0)))
+    c, kappa = (a**2 + b**2) / 2, (a + b) ** 2 / (2 * np.pi)
+    after, slope = (2 / np.pi * theta, 0 * theta) if activation is sign else (c * s - kappa * excess, c - kappa * theta)
+    moments = activation.moments(*map(jnp.asarray, (gap, 1 - gap, one, one)))
+    assert_close(moments.gap, after, rtol=16 * eps)
+    assert_close(moments.dual_dot, slope, atol=4 * eps * (c + kappa))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_of_other_norms_keep_their_angle_to_the_root_of_what_rounding_hides(dtype):
+    # θ from variances that differ by a share δ: the doubt is √(εδ) at worst, and ε·δ/θ for larger angles.
+    eps = float(np.finfo(dtype).eps)
+    share, theta = (a.ravel() for a in np.meshgrid(np.geomspace(1e-6, 1, 13), np.geomspace(1e-5, 1.5, 21)))
+    var1, var2 = np.ones_like(share).astype(dtype), ((1 + share) ** 2).astype(dtype)
+    wide1, wide2 = np.sqrt(var1.astype(np.longdouble)), np.sqrt(var2.astype(np.longdouble))
+    gap = ((wide1 - wide2) ** 2 / 2 + 2 * wide1 * wide2 * np.sin(theta / 2) ** 2).astype(dtype)
+    cov = (wide1 * wide2 * np.cos(theta)).astype(dtype)
+    dual_dot = relu.moments(*map(jnp.asarray, (gap, cov, var1, var2))).dual_dot
+    error = np.abs(2 * np.pi * (0.5 - np.asarray(dual_dot, float)) - theta)
+    assert (error <= 8 * eps + np.minimum(16 * eps * share / theta, 8 * np.sqrt(eps * share))).all()
+
+
+@each_kinked
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parallel_inputs_have_no_angle_whatever_their_norms(activation, dtype):
+    rng = np.random.default_rng(0)
+    x, scale = rng.normal(size=(40, 8)).astype(dtype), np.geomspace(1.001, 300, 40).astype(dtype)[:, None]
+    y = (x * scale).astype(dtype)
+    gap, cov, var1, var2 = (jnp.asarray((a * b).mean(1)) for a, b in ((x - y, (x - y) / 2), (x, y), (x, x), (y, y)))
+    moments = activation.moments(gap, cov, var1, var2)
+    assert_close(
+        moments.dual_dot,
+        np.full(40, activation.dual_dot(*[jnp.ones(1)] * 3)),
+        rtol=1e-6 if dtype == "float32" else 1e-13,
+    )

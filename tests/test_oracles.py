@@ -1,5 +1,7 @@
 """The oracles against what is known by hand."""
 
+import math
+
 import jax.numpy as jnp
 from helpers import assert_close
 
@@ -11,6 +13,15 @@ def test_gaussian_moments_are_those_of_the_covariance():
     fourth = oracles.gaussian_pair_mean(lambda u, v: u**2 * v**2, cov, var1, var2)
     assert_close(fourth, var1 * var2 + 2 * cov**2, rtol=1e-10)
     assert_close(oracles.gaussian_pair_mean(lambda u, v: u, cov, var1, var2), 0.0, atol=1e-12)
+
+
+def test_the_polar_oracle_counts_quadrants_and_moments():
+    cov, var1, var2 = -0.4, 1.5, 2.0
+    rho = cov / (var1 * var2) ** 0.5
+    quadrant = oracles.kinked_pair_mean(lambda u, v: ((u > 0) & (v > 0)).astype(float), cov, var1, var2)
+    assert_close(quadrant, 0.25 + math.asin(rho) / (2 * math.pi), atol=1e-13)  # Sheppard's formula
+    fourth = oracles.kinked_pair_mean(lambda u, v: u**2 * v**2, cov, var1, var2)
+    assert_close(fourth, var1 * var2 + 2 * cov**2, rtol=1e-12)
 
 
 def test_the_jacobian_kernel_of_a_linear_model_is_the_gram_matrix():

@@ -62,6 +62,28 @@ def safe_sqrt(x: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, jnp.ones_like(x))), jnp.zeros_like(x))
 
 
+def inverse(x: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
+    r"""One over a standard deviation, and 0 for a variable that has none: it is constant, and has no direction.
+
+    $$1/x \quad (x > 0), \qquad 0 \quad (x \le 0)$$
+
+    Args:
+        x: standard deviations.
+
+    Returns:
+        Their inverses, in the shape and dtype of `x`; derivatives are finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> inverse(jnp.array([2.0, 0.0])).tolist()
+        [0.5, 0.0]
+
+    Source: our own. Oracle: NumPy (`tests/test_angles.py`).
+    """
+    positive = x > 0
+    return jnp.where(positive, 1 / jnp.where(positive, x, jnp.ones_like(x)), jnp.zeros_like(x))
+
+
 def arcsin(x: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
     r"""The inverse of the sine.
 

@@ -10,6 +10,7 @@ Inputs have channels last: (n, d), or (n, height, width, channels). Parameters a
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from jaxtyping import Array, Float
 from widelinear.activations import Activation
 from widelinear.kernels import Kernel, Law, Needs, same_site
 from widelinear.windows import PADDINGS, pad_sites, pad_widths, window_sum
+
+Scale = float | Float[Array, ""]  # a traced number, where a user differentiates kernels in it
 
 
 class Layer(nn.Module):
@@ -59,7 +62,7 @@ class _Weighted(Layer):
             )
         return self.parameterization == "standard"
 
-    def _weights(self, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, float]:
+    def _weights(self, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, Scale]:
         """The parameter `w`, and what it is multiplied by."""
         scale = self.w_std / math.prod(shape[:-1]) ** 0.5
         if self._standard():
@@ -84,7 +87,7 @@ class _Weighted(Layer):
         return after.replace(ntk=own + self.w_std**2 * kernel.ntk, gap=gap)
 
 
-def _normal(std: float) -> nn.initializers.Initializer:
+def _normal(std: Scale) -> nn.initializers.Initializer:
     return lambda key, shape, dtype: std * jax.random.normal(key, shape, dtype)
 
 
@@ -120,8 +123,8 @@ class Dense(_Weighted):
     """
 
     features: int
-    w_std: float = 1.0
-    b_std: float = 0.0
+    w_std: Scale = 1.0
+    b_std: Scale = 0.0
     parameterization: str = "ntk"
 
     @nn.compact
@@ -172,11 +175,12 @@ class Conv(_Weighted):
     kernel_size: Sequence[int] = (3, 3)
     strides: int | Sequence[int] = 1
     padding: str = "SAME"
-    w_std: float = 1.0
-    b_std: float = 0.0
+    w_std: Scale = 1.0
+    b_std: Scale = 0.0
     parameterization: str = "ntk"
 
     def __post_init__(self) -> None:
+        # Tuples are hashable, so that a layer can be a static argument of `jit`.
         self.kernel_size, self.strides = _windows("Conv", self.kernel_size, self.strides, self.padding)
         super().__post_init__()
 
@@ -187,12 +191,13 @@ class Conv(_Weighted):
         w, scale = self._weights((*self.kernel_size, x.shape[-1], self.features), x.dtype)
         padding = self.padding
         if padding == "CIRCULAR":
-            for axis, (size, stride) in enumerate(zip(self.kernel_size, self.strides, strict=True), start=1):
+            for axis, (size, stride) in enumerate(self._windows(), start=1):
                 x = pad_sites(x, axis, pad_widths(x.shape[axis], size, stride, padding), padding)
             padding = "VALID"
         sites = "DHW"[-len(self.kernel_size) :]
         layout = (f"N{sites}C", f"{sites}IO", f"N{sites}C")
-        h = jax.lax.conv_general_dilated(x, w, self.strides, padding, dimension_numbers=layout)
+        strides = [stride for _, stride in self._windows()]
+        h = jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
         return self._add_bias(scale * h)
 
     def kernel_rule(self, kernel: Kernel) -> Kernel:
@@ -202,10 +207,13 @@ class Conv(_Weighted):
         averaged = kernel.each(self._mean, ntk=self._mean(kernel.ntk)).with_gap(gap)
         return self._after(averaged, fan_in=math.prod(self.kernel_size))
 
+    def _windows(self) -> list[tuple[int, int]]:
+        return _pairs(self.kernel_size, self.strides)
+
     def _mean(self, values: Array) -> Array:
         """The mean over the window, which moves along the same axis of both inputs where there are two."""
         sites = len(self.kernel_size)
-        for axis, (size, stride) in enumerate(zip(self.kernel_size, self.strides, strict=True)):
+        for axis, (size, stride) in enumerate(self._windows()):
             axes = range(axis, values.ndim, sites)
             values = window_sum(values, axes, size, stride, self.padding)
         return values * (1 / math.prod(self.kernel_size))
@@ -240,13 +248,14 @@ class _Pool(Layer):
                 "your own pass on `needs`."
             )
 
-        def pooled(values: Array | None) -> Array | None:
-            if values is None or values.ndim != 2 * sites:
-                return None
+        def pooled(values: Array) -> Array:
             return self._pool(self._pool(values, sites, sites), 0, sites)
 
-        moments = {name: pooled(getattr(kernel, name)) for name in ("nngp", "ntk", "var1", "var2")}
-        return kernel.replace(**moments, gap=None, sites=moments["nngp"].ndim // 2)
+        def variance(var: Array | None) -> Array | None:
+            return pooled(var) if var is not None and var.ndim == 2 * sites else None
+
+        nngp, var1, var2 = pooled(kernel.nngp), variance(kernel.var1), variance(kernel.var2)
+        return Kernel(nngp, pooled(kernel.ntk), var1, var2, sites=nngp.ndim // 2, law=kernel.law)
 
 
 class SumPool(_Pool):
@@ -282,7 +291,7 @@ class SumPool(_Pool):
 
     def _pool(self, values: Array, first: int, sites: int) -> Array:
         _check_axes(type(self).__name__, sites, self.window)
-        for axis, (size, stride) in enumerate(zip(self.window, self.strides, strict=True), start=first):
+        for axis, (size, stride) in enumerate(_pairs(self.window, self.strides), start=first):
             values = window_sum(values, [axis], size, stride, self.padding)
         return values
 
@@ -359,12 +368,12 @@ class Flatten(Layer):
         sites = kernel.sites
         count = math.prod(same_site(kernel.nngp, sites).shape)
 
-        def mean(values: Array | None) -> Array | None:
-            return None if values is None else same_site(values, sites).mean()
+        def mean(values: Array) -> Array:
+            return same_site(values, sites).mean()
 
         law = kernel.law._replace(fan=None if kernel.law.fan is None else kernel.law.fan * count)
-        gap = None if kernel.gap is None else kernel.gap.mean()
-        return Kernel(*map(mean, (kernel.nngp, kernel.ntk, kernel.var1, kernel.var2)), gap, sites=0, law=law)
+        gap = None if kernel.gap is None else mean(kernel.gap)
+        return kernel.each(mean, ntk=mean(kernel.ntk), gap=gap, sites=0, law=law)
 
 
 class LayerNorm(Layer):
@@ -509,6 +518,11 @@ def _windows(
     if padding not in PADDINGS:
         raise ValueError(f"{layer}: padding must be one of {', '.join(PADDINGS)}, but came as {padding!r}; choose one.")
     return window, strides
+
+
+def _pairs(window: Sequence[int], strides: Any) -> list[tuple[int, int]]:
+    """Size and stride along each axis, once `_windows` has made tuples of both."""
+    return list(zip(window, strides, strict=True))
 
 
 def _check_axes(layer: str, sites: int, window: Sequence[int]) -> None:

@@ -194,8 +194,9 @@ def _compiled_filler(net: HasKernelRule, needs: Needs, plan: _Plan) -> Any:
     def on_one_device(kernels: Kernels, rows: Array, columns: Array, index: Array) -> Kernels:
         return _fill(net, needs, plan, jax.lax.axis_index("rows"), kernels, rows, columns, index)
 
-    specs = {"in_specs": (P("rows"), P("rows"), P(), P()), "out_specs": P("rows")}
-    return jax.jit(jax.shard_map(on_one_device, mesh=plan.mesh, check_vma=False, **specs), donate_argnums=0)
+    inputs = (P("rows"), P("rows"), P(), P())
+    on_all = jax.shard_map(on_one_device, mesh=plan.mesh, in_specs=inputs, out_specs=P("rows"), check_vma=False)
+    return jax.jit(on_all, donate_argnums=0)
 
 
 def _fill(

@@ -18,6 +18,7 @@ from widelinear.layers import (
     GlobalAvgPool,
     Identity,
     Layer,
+    Scale,
 )
 
 
@@ -163,8 +164,8 @@ def mlp(
     width: int,
     outputs: int = 1,
     activation: Activation = relu,
-    w_std: float = 1.0,
-    b_std: float = 0.0,
+    w_std: Scale = 1.0,
+    b_std: Scale = 0.0,
     parameterization: str = "ntk",
 ) -> Serial:
     r"""The paper's fully connected network: `depth` hidden layers of one width, and a linear readout.
@@ -215,8 +216,8 @@ def cnn(
     kernel_size: Sequence[int] = (3, 3),
     padding: str = "SAME",
     pool: bool = True,
-    w_std: float = 1.0,
-    b_std: float = 0.0,
+    w_std: Scale = 1.0,
+    b_std: Scale = 0.0,
     parameterization: str = "ntk",
 ) -> Serial:
     r"""The paper's convolutional network: `depth` convolutions of one width, then pooling or flattening, and a readout.
@@ -272,8 +273,8 @@ def wide_resnet(
     outputs: int = 10,
     activation: Activation = relu,
     pool: Sequence[int] = (8, 8),
-    w_std: float = 1.0,
-    b_std: float = 0.0,
+    w_std: Scale = 1.0,
+    b_std: Scale = 0.0,
     parameterization: str = "ntk",
 ) -> Serial:
     r"""The paper's wide residual network, without batch normalization: three groups of blocks of one width.
