@@ -15,8 +15,7 @@ MADE = [leaky_relu(0.2), abrelu(2.0, -0.5), polynomial([0.3, -1.0, 0.5, 0.2])]
 ALL = NAMED + MADE
 QUADRATURE = ("tanh", "silu", "softplus")
 KINKED = [a for a in ALL if a.near is not None and a is not activations.identity]
-# Arrays of pairs have one of two lengths, so that operations are compiled once: six pairs, or many.
-MANY = 240
+MANY = 240  # the length of every array of pairs, so that each operation is compiled once
 PAIRS = np.array(
     [(0.3, 1.0, 1.2), (-0.6, 1.1, 0.5), (0.8, 0.9, 0.9), (0.0, 0.4, 1.2), (1.0, 1.1, 1.0), (0.01, 0.2, 0.1)]
 )
@@ -32,8 +31,8 @@ each_kinked = pytest.mark.parametrize("activation", KINKED, ids=repr)
 
 
 def columns(pairs, dtype="float64"):
-    """cov, var1, var2 as arrays over the pairs."""
-    return [jnp.asarray(c, dtype) for c in np.transpose(pairs)]
+    """cov, var1, var2 as arrays over the pairs, which are repeated up to the common length."""
+    return [jnp.asarray(c, dtype) for c in np.resize(pairs, (MANY, 3)).T]
 
 
 def gap_of(cov, var1, var2):
@@ -45,11 +44,13 @@ def test_dual_maps_are_gaussian_means(activation):
     mean = oracles.kinked_pair_mean if activation in KINKED else oracles.gaussian_pair_mean
     for phi, dual in [(activation.phi, activation.dual), (derivative(activation.phi), activation.dual_dot)]:
         expected = [mean(lambda u, v, phi=phi: phi(u) * phi(v), *map(float, pair)) for pair in PAIRS]
-        assert_close(dual(*columns(PAIRS)), np.array(expected), atol=1e-9 if activation is activations.tanh else 1e-11)
+        assert_close(
+            dual(*columns(PAIRS)), np.resize(expected, MANY), atol=1e-9 if activation is activations.tanh else 1e-11
+        )
 
 
 def test_relu_and_erf_are_the_formulas_of_the_paper():
-    cov, var1, var2 = PAIRS.T
+    cov, var1, var2 = np.resize(PAIRS, (MANY, 3)).T
     theta = np.arccos(cov / np.sqrt(var1 * var2))
     s12 = np.sqrt(var1 * var2) / (2 * np.pi) * (np.sin(theta) + (np.pi - theta) * np.cos(theta))
     s16 = 2 / np.pi * np.arcsin(2 * cov / np.sqrt((1 + 2 * var1) * (1 + 2 * var2)))
@@ -91,7 +92,7 @@ def test_moments_are_the_maps_and_the_gap_after_them(activation):
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_inputs_that_coincide_stay_so(activation, dtype):
-    var = jnp.asarray([1e-6, 1e-3, 0.2, 1.0, 7.0, 30.0], dtype)
+    var = jnp.asarray(np.geomspace(1e-6, 30, MANY), dtype)
     dual, _, gap = activation.moments(jnp.zeros_like(var), var, var, var)
     assert (gap == 0).all()
     assert_close(dual, activation.square(var), rtol=2 * float(jnp.finfo(dtype).eps))
@@ -111,7 +112,7 @@ def test_corners_are_finite_and_so_are_their_gradients(activation):
 
 @each_cheap
 def test_a_black_image_has_the_constant_value_at_zero(activation):
-    zero, var = jnp.zeros(6), jnp.full(6, 0.7)
+    zero, var = jnp.zeros(MANY), jnp.full(MANY, 0.7)
     z, weights = np.polynomial.hermite_e.hermegauss(64)
     at_zero = activation.phi(zero)
     if activation in KINKED:
