@@ -59,9 +59,9 @@ def test_only_half_of_the_blocks_is_computed(monkeypatch):
 
     needs, mesh = wl.Needs(), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
     half = matrices._plan(needs, inputs(90), None, 10, mesh)
-    assert half.rows.count * half.blocks_in_a_row == 9 * 10 // 2
+    assert half.rows.blocks * half.blocks_in_a_row == 9 * 10 // 2
     all_blocks = matrices._plan(needs, inputs(90), inputs(90), 10, mesh)
-    assert all_blocks.rows.count * all_blocks.blocks_in_a_row == 81
+    assert all_blocks.rows.blocks * all_blocks.blocks_in_a_row == 81
 
 
 def test_memory_beyond_the_result_is_a_few_blocks():

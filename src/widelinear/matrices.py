@@ -105,20 +105,22 @@ def _checked(name: str, x: ArrayLike) -> Float[Array, "n *sites d"]:
 
 
 class _Cut(NamedTuple):
-    """Rows or columns, in runs of `length` (one for each device), each cut into `count` blocks of `block`."""
+    """Rows or columns, in runs of `length` (one for each device), each cut into `blocks` blocks of `block`."""
 
     length: int
     block: int
-    count: int
+    blocks: int
 
     def start(self, index: Array) -> Array:
         """Where a block starts: the last of a run does not stick out but moves back, over the one before."""
-        run, block = jnp.divmod(index.astype(jnp.int32), self.count)
+        run, block = jnp.divmod(index.astype(jnp.int32), self.blocks)
         return run * self.length + jnp.minimum(block * self.block, self.length - self.block)
 
     def block_of(self, position: Array) -> Array:
         """The block that a row or column belongs to."""
-        return position // self.length * self.count + jnp.minimum(position % self.length // self.block, self.count - 1)
+        return position // self.length * self.blocks + jnp.minimum(
+            position % self.length // self.block, self.blocks - 1
+        )
 
 
 class _Plan(NamedTuple):
@@ -131,11 +133,11 @@ class _Plan(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        return self.rows.count * self.mesh.size
+        return self.rows.blocks * self.mesh.size
 
     @property
     def blocks_in_a_row(self) -> int:
-        return self.blocks // 2 + 1 if self.symmetric else self.columns.count
+        return self.blocks // 2 + 1 if self.symmetric else self.columns.blocks
 
     @property
     def mirrors_at_once(self) -> bool:
@@ -171,14 +173,14 @@ def _matrix(net: HasKernelRule, x1: Array, x2: Array | None, batch_size: int | N
     rows, columns = jax.device_put(padded, by_rows), jax.device_put(padded if x2 is None else x2, everywhere)
     fill = _filler(net, needs, plan)
     kernels = Kernels(*(jnp.zeros((len(rows), len(columns)), x1.dtype, device=by_rows) for _ in Kernels._fields))
-    for index in progress("kernel matrix", range(plan.rows.count), unit="row of blocks"):
+    for index in progress("kernel matrix", range(plan.rows.blocks), unit="row of blocks"):
         kernels = fill(kernels, rows, columns, jnp.asarray(index))
     if plan.symmetric and not plan.mirrors_at_once:
         kernels = _mirrored(kernels, plan)
     return kernels if kernels.ntk.shape == (n1, n2) else Kernels(*(kernel[:n1, :n2] for kernel in kernels))
 
 
-def _filler(net: HasKernelRule, needs: Needs, plan: _Plan) -> Any:
+def _filler(net: Any, needs: Needs, plan: _Plan) -> Any:
     """The compiled step; kept for the next call unless the network holds traced numbers (a user differentiates it)."""
     try:
         return _compiled_filler(net, needs, plan)
@@ -187,7 +189,7 @@ def _filler(net: HasKernelRule, needs: Needs, plan: _Plan) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _compiled_filler(net: HasKernelRule, needs: Needs, plan: _Plan) -> Any:
+def _compiled_filler(net: Any, needs: Needs, plan: _Plan) -> Any:
     if plan.mesh.size == 1:
         return jax.jit(partial(_fill, net, needs, plan, jnp.zeros((), int)), donate_argnums=0)
 
@@ -215,7 +217,7 @@ def _fill(
     x1 = jax.lax.dynamic_slice_in_dim(rows, row, plan.rows.block)
 
     def fill_block(step: Array, kernels: Kernels) -> Kernels:
-        other = (device * plan.rows.count + index + step) % plan.blocks if plan.symmetric else step
+        other = (device * plan.rows.blocks + index + step) % plan.blocks if plan.symmetric else step
         column = plan.columns.start(other)
         x2 = jax.lax.dynamic_slice_in_dim(columns, column, plan.columns.block)
         block = block_kernels(x1, x2)
