@@ -16,7 +16,20 @@ from types import ModuleType
 from widelinear import claims, data, oracles, scale
 from widelinear.activations import Activation, Moments, erf, identity, relu
 from widelinear.claims import check_claims, claim
-from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
+from widelinear.dynamics import (
+    CriticalLearningRate,
+    Modes,
+    critical_learning_rate,
+    dual_coefficients,
+    dual_coefficients_gd,
+    flatten_outputs,
+    from_mean_loss,
+    modes,
+    predict,
+    response,
+    to_mean_loss,
+    weight_change,
+)
 from widelinear.empirical import empirical_ntk
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
@@ -34,6 +47,7 @@ from widelinear.layers import (
 from widelinear.linearize import linearize
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
+from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
 from widelinear.training import History, log_spaced_steps, mse_loss, train
 
 __all__ = [
@@ -41,9 +55,14 @@ __all__ = [
     "Activation",
     "AvgPool",
     "Conv",
+    "CriticalLearningRate",
     "Dense",
     "Flatten",
+    "Flow",
     "GlobalAvgPool",
+    "GradientDescent",
+    "HeavyBall",
+    "HeavyBallFlow",
     "History",
     "Identity",
     "Kernel",
@@ -51,8 +70,10 @@ __all__ = [
     "Law",
     "Layer",
     "LayerNorm",
+    "Modes",
     "Moments",
     "Needs",
+    "Rule",
     "Serial",
     "Sum",
     "SumPool",
@@ -60,22 +81,28 @@ __all__ = [
     "claim",
     "claims",
     "cnn",
+    "critical_learning_rate",
     "data",
     "dual_coefficients",
     "dual_coefficients_gd",
     "empirical_ntk",
     "erf",
+    "flatten_outputs",
     "from_mean_loss",
     "identity",
     "kernel_matrix",
     "linearize",
     "log_spaced_steps",
     "mlp",
+    "modes",
     "mse_loss",
     "oracles",
     "plotting",
+    "predict",
     "relu",
+    "response",
     "scale",
+    "to_mean_loss",
     "train",
     "weight_change",
     "wide_resnet",
