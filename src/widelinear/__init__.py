@@ -31,6 +31,7 @@ from widelinear.dynamics import (
     weight_change,
 )
 from widelinear.empirical import empirical_ntk
+from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, trained_ensemble
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
     Activate,
@@ -59,6 +60,7 @@ __all__ = [
     "Dense",
     "Flatten",
     "Flow",
+    "Gaussian",
     "GlobalAvgPool",
     "GradientDescent",
     "HeavyBall",
@@ -87,6 +89,7 @@ __all__ = [
     "dual_coefficients_gd",
     "empirical_ntk",
     "erf",
+    "expected_mse_loss",
     "flatten_outputs",
     "from_mean_loss",
     "identity",
@@ -96,6 +99,7 @@ __all__ = [
     "mlp",
     "modes",
     "mse_loss",
+    "nngp_posterior",
     "oracles",
     "plotting",
     "predict",
@@ -104,6 +108,7 @@ __all__ = [
     "scale",
     "to_mean_loss",
     "train",
+    "trained_ensemble",
     "weight_change",
     "wide_resnet",
 ]

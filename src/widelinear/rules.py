@@ -11,7 +11,9 @@ Rules are pytrees: learning rate and momentum may be traced, differentiated and 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,7 @@ Time = Num[Array | np.ndarray, "*t"] | float | int
 class Rule(ABC):
     r"""A way to train on the summed squared loss.
 
-    A subclass gives $g$ and $\rho$ at finite times, and says at which rates it converges.
+    A subclass gives $g$ and $\rho$ at finite times, says at which rates it converges, and whether it counts steps.
 
     Example:
         >>> import widelinear as wl
@@ -59,8 +61,8 @@ class Rule(ABC):
 
         Source: paper, eq. 8. Oracle: a loop over steps, and an ODE solver (`tests/test_rules.py`).
         """
-        inverse = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1), 0)
-        return self._with_limit(self._filter, rate, time, inverse)
+        _check_times(time, self.steps_only)
+        return _filter(self, rate, time)
 
     def remaining(self, rate: Rates, time: Times) -> Rates:
         r"""What remains of a residual 1; without cancellation where little remains.
@@ -81,14 +83,10 @@ class Rule(ABC):
 
         Source: paper, eq. 9. Oracle: a loop over steps, and an ODE solver (`tests/test_rules.py`).
         """
-        return self._with_limit(self._remaining, rate, time, jnp.where(rate > 0, jnp.zeros_like(rate), 1))
+        _check_times(time, self.steps_only)
+        return _remaining(self, rate, time)
 
-    def _with_limit(self, at, rate: Rates, time: Times, limit: Rates) -> Rates:  # type: ignore[no-untyped-def]
-        """`at(rate, time)`, and `limit` at infinity; `at` sees finite times only, and so do its derivatives."""
-        _check_times(time)
-        finite = jnp.isfinite(time)
-        limit = jnp.where(self._converges(rate), limit, jnp.nan)
-        return jnp.where(finite, at(rate, jnp.where(finite, time, 0)), limit)
+    steps_only: ClassVar[bool] = False
 
     @abstractmethod
     def _filter(self, rate: Rates, time: Times) -> Rates: ...
@@ -152,6 +150,7 @@ class GradientDescent(Rule):
     """
 
     learning_rate: Setting
+    steps_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_learning_rate(self.learning_rate)
@@ -168,7 +167,7 @@ class GradientDescent(Rule):
 
     def _powers(self, rate: Rates, time: Times) -> tuple[Bool[Array, "..."], Rates, Rates]:
         """Whether ηλ < 1; the logarithm of (1 − ηλ)^i where it is; and the power itself, of any sign."""
-        steps, progress = _whole(time).astype(rate.dtype), _like(self.learning_rate, rate) * rate
+        steps, progress = time.astype(rate.dtype), _like(self.learning_rate, rate) * rate
         gentle = progress < 1
         return gentle, steps * jnp.log1p(-jnp.where(gentle, progress, 0)), (1 - progress) ** steps
 
@@ -275,6 +274,7 @@ class HeavyBall(Rule):
 
     learning_rate: Setting
     momentum: Setting
+    steps_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_learning_rate(self.learning_rate)
@@ -291,12 +291,30 @@ class HeavyBall(Rule):
         progress, momentum = _like(self.learning_rate, rate) * rate, _like(self.momentum, rate)
         kept, one, zero = momentum * jnp.ones_like(rate), jnp.ones_like(rate), jnp.zeros_like(rate)
         step = [[1 - progress, kept, one], [-progress, kept, one], [zero, zero, one]]
-        steps = jnp.broadcast_to(_whole(time).astype(jnp.int32), jnp.broadcast_shapes(time.shape, rate.shape))
+        steps = jnp.broadcast_to(time.astype(jnp.int32), jnp.broadcast_shapes(time.shape, rate.shape))
         matrix = jnp.stack([jnp.stack(row, axis=-1) for row in step], axis=-2)
         return _power(matrix, jnp.asarray(start, rate.dtype), steps)[..., 0]
 
     def _converges(self, rate: Rates) -> Bool[Array, "..."]:
         return _like(self.learning_rate, rate) * rate < 2 * (1 + _like(self.momentum, rate))
+
+
+@jax.jit
+def _filter(rule: Rule, rate: Rates, time: Times) -> Rates:
+    inverse = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1), 0)
+    return _with_limit(rule, rule._filter, rate, time, inverse)
+
+
+@jax.jit
+def _remaining(rule: Rule, rate: Rates, time: Times) -> Rates:
+    return _with_limit(rule, rule._remaining, rate, time, jnp.where(rate > 0, jnp.zeros_like(rate), 1))
+
+
+def _with_limit(rule: Rule, at: Callable[[Rates, Times], Rates], rate: Rates, time: Times, limit: Rates) -> Rates:
+    """`at(rate, time)`, and `limit` at infinity; `at` sees finite times only, and so do its derivatives."""
+    finite = jnp.isfinite(time)
+    limit = jnp.where(rule._converges(rate), limit, jnp.nan)
+    return jnp.where(finite, at(rate, jnp.where(finite, time, 0)), limit)
 
 
 def _flow_filter(rate: Num[Array, "..."], time: Rates) -> Num[Array, "..."]:
@@ -338,20 +356,17 @@ def _like(setting: Setting, rate: Rates) -> Float[Array, ""]:
     return jnp.asarray(setting).astype(rate.dtype)
 
 
-def _check_times(times: Times) -> None:
-    """Refuse a time before the start."""
-    if not isinstance(times, jax.core.Tracer) and not (times >= 0).all():  # NaN is refused too
+def _check_times(times: Times, steps_only: bool) -> None:
+    """Refuse a time before the start, and half a step."""
+    if isinstance(times, jax.core.Tracer):
+        return
+    if not (times >= 0).all():  # NaN is refused too
         raise ValueError(f"time: expected times from 0 to infinity, but came {np.asarray(times).ravel()[:5]}.")
-
-
-def _whole(steps: Times) -> Times:
-    """Refuse half a step."""
-    if not isinstance(steps, jax.core.Tracer) and not (steps == jnp.floor(steps)).all():
+    if steps_only and not (times == jnp.floor(times)).all():
         raise ValueError(
-            f"time: expected whole numbers of steps, but came {np.asarray(steps).ravel()[:5]}; "
+            f"time: expected whole numbers of steps, but came {np.asarray(times).ravel()[:5]}; "
             "a discrete rule counts steps, and a flow counts time."
         )
-    return steps
 
 
 def _check_learning_rate(learning_rate: Setting) -> None:
