@@ -32,6 +32,7 @@ from widelinear.dynamics import (
 )
 from widelinear.empirical import empirical_ntk
 from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, trained_ensemble
+from widelinear.flows import dual_flow
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
     Activate,
@@ -49,7 +50,7 @@ from widelinear.linearize import linearize
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
-from widelinear.training import History, log_spaced_steps, mse_loss, train
+from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
 
 __all__ = [
     "Activate",
@@ -84,9 +85,11 @@ __all__ = [
     "claims",
     "cnn",
     "critical_learning_rate",
+    "cross_entropy_loss",
     "data",
     "dual_coefficients",
     "dual_coefficients_gd",
+    "dual_flow",
     "empirical_ntk",
     "erf",
     "expected_mse_loss",

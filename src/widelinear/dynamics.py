@@ -106,7 +106,7 @@ def flatten_outputs(kernel: Float[Array, "n1 n2 k k"]) -> Float[Array, "n1*k n2*
     return kernel.transpose(0, 2, 1, 3).reshape(n1 * k, n2 * k)
 
 
-def from_mean_loss(rate_or_time: Float[Array, "*t"] | float, y: Float[Array, "n k"]) -> Float[Array, "*t"] | float:
+def from_mean_loss(rate_or_time: Time, y: Float[Array, "n k"]) -> Time:
     r"""A learning rate or a time for the averaged loss, in units of the summed loss.
 
     $$\eta_{\mathrm{sum}} = \frac{\eta_{\mathrm{mean}}}{n\,k}: \qquad
@@ -133,7 +133,7 @@ def from_mean_loss(rate_or_time: Float[Array, "*t"] | float, y: Float[Array, "n 
     return rate_or_time / y.size
 
 
-def to_mean_loss(rate_or_time: Float[Array, "*t"] | float, y: Float[Array, "n k"]) -> Float[Array, "*t"] | float:
+def to_mean_loss(rate_or_time: Time, y: Float[Array, "n k"]) -> Time:
     r"""A learning rate or a time for the summed loss, in units of the averaged loss.
 
     $$\eta_{\mathrm{mean}} = n\,k\,\eta_{\mathrm{sum}}.$$
@@ -234,10 +234,10 @@ def predict(
     ntk_test: Float[Array, "m p"],
     ntk: TrainKernel,
     residual: Float[Array, "r k"],
-    f0_test: Float[Array, "m k"],
+    f0_test: Float[Array, "q l"],
     time: Time,
     rule: Rule = FLOW,
-) -> Float[Array, "*t m k"]:
+) -> Float[Array, "*t q l"]:
     r"""The outputs of a linear model on any inputs after training for a time.
 
     $$f_t(x) = f_0(x) + \Theta(x, X)\,c_t.$$
@@ -418,7 +418,8 @@ def _check_square(ntk: Float[Array, "..."]) -> None:
         )
     if isinstance(ntk, jax.core.Tracer):
         return
-    asymmetry, size = float(jnp.abs(ntk - ntk.T).max()), float(jnp.abs(ntk).max())
+    known = np.asarray(ntk)  # with JAX's functions it would be traced inside `jit`
+    asymmetry, size = np.abs(known - known.T).max(), np.abs(known).max()
     if asymmetry > 1e-4 * size:
         raise ValueError(
             f"ntk: expected a symmetric matrix, but entries across the diagonal differ by {asymmetry:.3g} (largest "
@@ -456,7 +457,7 @@ def _check_columns(name: str, kernel: Float[Array, "m p"], n: int) -> None:
         )
 
 
-def _check_outputs(name: str, outputs: Float[Array, "m k"], shape: tuple[int, int]) -> None:
+def _check_outputs(name: str, outputs: Float[Array, "q l"], shape: tuple[int, int]) -> None:
     if outputs.shape != shape:
         raise ValueError(
             f"{name}: expected shape {shape}, the rows of the test kernel and the outputs of the residual, but came "

@@ -5,7 +5,7 @@ and share one covariance. A `Rule` says how the network is trained; conventions 
 `widelinear.dynamics`.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def trained_ensemble(
     time: Time,
     rule: Rule = FLOW,
     *,
-    layers: Literal["all", "readout"] = "all",
+    layers: str = "all",
 ) -> Gaussian:
     r"""Mean and covariance of the outputs of infinitely many, infinitely wide networks after training for a time.
 
@@ -149,7 +149,7 @@ def nngp_posterior(
 
     Source: paper, eq. 13. Oracle: scikit-learn's Gaussian processes (`tests/test_ensembles.py`).
     """
-    if not isinstance(noise, jax.core.Tracer) and not noise >= 0:
+    if not isinstance(noise, jax.core.Tracer) and not float(noise) >= 0:
         raise ValueError(f"noise: expected a variance of at least 0, but came {noise}.")
     kernels, kernels_test = Kernels(nngp, nngp), Kernels(nngp_test_train, nngp_test_train)
     _check_shapes(kernels, kernels_test, nngp_test, y)

@@ -360,11 +360,12 @@ def _check_times(times: Times, steps_only: bool) -> None:
     """Refuse a time before the start, and half a step."""
     if isinstance(times, jax.core.Tracer):
         return
-    if not (times >= 0).all():  # NaN is refused too
-        raise ValueError(f"time: expected times from 0 to infinity, but came {np.asarray(times).ravel()[:5]}.")
-    if steps_only and not (times == jnp.floor(times)).all():
+    known = np.asarray(times)  # with JAX's functions it would be traced inside `jit`
+    if not (known >= 0).all():  # NaN is refused too
+        raise ValueError(f"time: expected times from 0 to infinity, but came {known.ravel()[:5]}.")
+    if steps_only and not (known == np.floor(known)).all():
         raise ValueError(
-            f"time: expected whole numbers of steps, but came {np.asarray(times).ravel()[:5]}; "
+            f"time: expected whole numbers of steps, but came {known.ravel()[:5]}; "
             "a discrete rule counts steps, and a flow counts time."
         )
 
