@@ -14,12 +14,13 @@ import widelinear as wl
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "neural_tangents.npz"
 
 
-@pytest.fixture
-def problem(key):
+@pytest.fixture(scope="module")
+def problem():
     """A positive definite kernel with eigenvalues over three decades, and a residual with two outputs."""
-    basis, _ = jnp.linalg.qr(jax.random.normal(key, (6, 6), jnp.float64))
-    ntk = basis @ jnp.diag(jnp.logspace(-2, 1, 6)) @ basis.T
-    return (ntk + ntk.T) / 2, jax.random.normal(jax.random.fold_in(key, 1), (6, 2), jnp.float64)
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    ntk = basis @ np.diag(np.logspace(-2, 1, 6)) @ basis.T
+    return jnp.asarray((ntk + ntk.T) / 2), jnp.asarray(rng.standard_normal((6, 2)))
 
 
 def test_flow_is_the_matrix_exponential(problem):
@@ -97,12 +98,13 @@ def test_a_matrix_that_is_no_kernel_is_refused(problem):
         wl.dual_coefficients(ntk.at[0, 0].set(jnp.nan), residual, 1.0)
 
 
-@pytest.fixture
-def network(key):
+@pytest.fixture(scope="module")
+def network():
     net = wl.mlp(depth=2, width=32, outputs=2, activation=wl.erf, w_std=1.5, b_std=0.1)
-    x, x_test = (jax.random.normal(k, (n, 4), jnp.float64) for k, n in zip(jax.random.split(key), (6, 3), strict=True))
-    y = jax.random.normal(jax.random.fold_in(key, 5), (6, 2), jnp.float64)
-    return net.apply, net.init(jax.random.fold_in(key, 6), x), x, y, x_test
+    rng = np.random.default_rng(0)
+    x, y, x_test = (jnp.asarray(rng.standard_normal(shape)) for shape in ((6, 4), (6, 2), (3, 4)))
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+    return net.apply, jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape)), shapes), x, y, x_test
 
 
 @pytest.mark.parametrize("rule", [wl.GradientDescent(0.02), wl.HeavyBall(0.005, 0.8)], ids=repr)

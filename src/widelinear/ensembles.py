@@ -15,6 +15,8 @@ from widelinear.dynamics import Modes, modes
 from widelinear.kernels import Kernels
 from widelinear.rules import FLOW, Rule, Time
 
+_Moments = tuple[Float[Array, "t m k"], Float[Array, "t ..."]]
+
 
 class Gaussian(NamedTuple):
     r"""A Gaussian distribution of functions at m inputs, with k independent outputs that share their covariance.
@@ -106,10 +108,15 @@ def trained_ensemble(
     if layers not in ("all", "readout"):
         raise ValueError(f"layers: expected 'all' or 'readout', but came {layers!r}.")
     _check_shapes(kernels, kernels_test, nngp_test, y)
-    moments = _all_layers if layers == "all" else _readout
-    times = jnp.asarray(time)
-    flat = moments(kernels, kernels_test, nngp_test, y, times.reshape(-1, 1), rule)
-    return Gaussian(*(moment.reshape(*times.shape, *moment.shape[1:]) for moment in flat))
+    of, times = modes(kernels.ntk if layers == "all" else kernels.nngp), jnp.asarray(time)
+    rates, flat = of.rates[None], times.reshape(-1, 1)
+    filters = rule.spectral_filter(rates, flat)
+    if layers == "all":
+        moments = _all_layers(of, filters, kernels.nngp, kernels_test, nngp_test, y)
+    else:  # 1 − ρ² is λ·g·(1 + ρ), and for gradient flow 1 − e^{−2λt}
+        cov_filters = filters * (1 + rule.remaining(rates, flat))
+        moments = _posterior(of, filters, cov_filters, kernels_test.nngp, nngp_test, y)
+    return Gaussian(*(moment.reshape(*times.shape, *moment.shape[1:]) for moment in moments))
 
 
 def nngp_posterior(
@@ -153,10 +160,10 @@ def nngp_posterior(
         raise ValueError(f"noise: expected a variance of at least 0, but came {noise}.")
     kernels, kernels_test = Kernels(nngp, nngp), Kernels(nngp_test_train, nngp_test_train)
     _check_shapes(kernels, kernels_test, nngp_test, y)
-    rates, vectors = modes(nngp)
-    variances = rates + jnp.asarray(noise).astype(rates.dtype)
+    of = modes(nngp)
+    variances = of.rates + jnp.asarray(noise).astype(of.rates.dtype)
     inverse = jnp.where(variances > 0, 1 / jnp.where(variances > 0, variances, 1), 0)[None]
-    mean, cov = _posterior(Modes(rates, vectors), nngp_test_train, nngp_test, y, inverse, inverse)
+    mean, cov = _posterior(of, inverse, inverse, nngp_test_train, nngp_test, y)
     return Gaussian(mean[0], cov[0])
 
 
@@ -191,49 +198,37 @@ def expected_mse_loss(ensemble: Gaussian, y: Float[Array, "p k"]) -> Float[Array
     return (bias + jnp.mean(ensemble.variance, axis=-1)) / 2
 
 
-Moments = tuple[Float[Array, "t m k"], Float[Array, "t ..."]]
-
-
+@jax.jit
 def _all_layers(
-    kernels: Kernels, kernels_test: Kernels, nngp_test: Float[Array, "..."], y: Array, times: Array, rule: Rule
-) -> Moments:
-    """Eqs 14 and 15 at all times: Θ is diagonal in its modes, where a time costs two products."""
-    rates, vectors = modes(kernels.ntk)
-    filters = rule.spectral_filter(rates[None], times)
-    projected = (kernels_test.ntk @ vectors).T
-    prior, cross = vectors.T @ kernels.nngp @ vectors, vectors.T @ kernels_test.nngp.T
+    of: Modes, filters: Float[Array, "t n"], nngp: Array, kernels_test: Kernels, nngp_test: Array, y: Array
+) -> _Moments:
+    """Eqs 14 and 15 at all times: in the modes of Θ the response is diagonal, and a time costs two products."""
+    projected = (kernels_test.ntk @ of.vectors).T
+    prior, cross = of.vectors.T @ nngp @ of.vectors, of.vectors.T @ kernels_test.nngp.T
 
     def cov(at: Float[Array, " n"]) -> Float[Array, "..."]:
         response = at[:, None] * projected
         return nngp_test + _hermitian_sum(response, prior @ response / 2 - cross, diagonal=nngp_test.ndim == 1)
 
-    return _mean(filters, projected, vectors, y), jax.lax.map(cov, filters)
+    return _mean(of, filters, projected, y), jax.lax.map(cov, filters)
 
 
-def _readout(
-    kernels: Kernels, kernels_test: Kernels, nngp_test: Float[Array, "..."], y: Array, times: Array, rule: Rule
-) -> Moments:
-    """S22 and the corrected S23 at all times; 1 − ρ² is λ·g·(1 + ρ), and for gradient flow 1 − e^{−2λt}."""
-    of = modes(kernels.nngp)
-    filters, remaining = (part(of.rates[None], times) for part in (rule.spectral_filter, rule.remaining))
-    return _posterior(of, kernels_test.nngp, nngp_test, y, filters, filters * (1 + remaining))
-
-
+@jax.jit
 def _posterior(
-    of: Modes, nngp_test_train: Array, nngp_test: Array, y: Array, mean_filters: Array, cov_filters: Array
-) -> Moments:
+    of: Modes, mean_filters: Array, cov_filters: Array, nngp_test_train: Array, nngp_test: Array, y: Array
+) -> _Moments:
     """μ = 𝒦(x, X) g(𝒦) y and Σ = 𝒦(x, x) − 𝒦(x, X) h(𝒦) 𝒦(X, x) for every row of the filters g and h."""
     projected = (nngp_test_train @ of.vectors).T
 
     def cov(at: Float[Array, " n"]) -> Float[Array, "..."]:
         return nngp_test - _hermitian_sum(at[:, None] * projected, projected / 2, diagonal=nngp_test.ndim == 1)
 
-    return _mean(mean_filters, projected, of.vectors, y), jax.lax.map(cov, cov_filters)
+    return _mean(of, mean_filters, projected, y), jax.lax.map(cov, cov_filters)
 
 
-def _mean(filters: Float[Array, "t n"], projected: Float[Array, "n m"], vectors: Array, y: Array) -> Array:
-    """𝐔-projected kernel, filtered, on the targets: shape (t, m, k)."""
-    columns = filters.T[:, :, None] * (vectors.T @ y)[:, None, :]
+def _mean(of: Modes, filters: Float[Array, "t n"], projected: Float[Array, "n m"], y: Array) -> Float[Array, "t m k"]:
+    """The kernel in its modes, filtered, on the targets."""
+    columns = filters.T[:, :, None] * (of.vectors.T @ y)[:, None, :]
     return jnp.moveaxis(jnp.tensordot(projected.T, columns, axes=1), 1, 0)
 
 
