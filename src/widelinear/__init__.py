@@ -5,7 +5,9 @@ A tour, in the order of the paper:
 - `mlp` builds a network. `net.init` and `net.apply` are the finite one, `kernel_matrix(net, x)` its infinite-width
   limit: the NNGP kernel $\mathcal{K}$ and the tangent kernel $\Theta$.
 - `linearize` is the network's tangent in parameter space, `empirical_ntk` its kernel $\hat\Theta$.
-- `dual_coefficients` solves squared-loss training of a linear model; with them come outputs and weights at any time.
+- `dual_coefficients` solves squared-loss training of a linear model, by any `Rule`; with them come outputs (`predict`)
+  and weights (`weight_change`) at any time. `dual_flow` integrates other losses.
+- `trained_ensemble` is the distribution over initializations, at any time.
 - `train` trains the network, or anything else with `apply(params, x)`, and records it.
 - `data`, `scale`, `claims` and `plotting` serve the book.
 """
