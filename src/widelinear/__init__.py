@@ -5,7 +5,9 @@ A tour, in the order of the paper:
 - `mlp` builds a network. `net.init` and `net.apply` are the finite one, `kernel_matrix(net, x)` its infinite-width
   limit: the NNGP kernel $\mathcal{K}$ and the tangent kernel $\Theta$.
 - `linearize` is the network's tangent in parameter space, `empirical_ntk` its kernel $\hat\Theta$.
-- `dual_coefficients` solves squared-loss training of a linear model; with them come outputs and weights at any time.
+- `dual_coefficients` solves squared-loss training of a linear model, by any `Rule`; with them come outputs (`predict`)
+  and weights (`weight_change`) at any time. `dual_flow` integrates other losses.
+- `trained_ensemble` is the distribution over initializations, at any time.
 - `train` trains the network, or anything else with `apply(params, x)`, and records it.
 - `data`, `scale`, `claims` and `plotting` serve the book.
 """
@@ -36,9 +38,24 @@ from widelinear.activations import (
     tanh,
 )
 from widelinear.claims import check_claims, claim
-from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
+from widelinear.dynamics import (
+    CriticalLearningRate,
+    Modes,
+    critical_learning_rate,
+    dual_coefficients,
+    dual_coefficients_gd,
+    flatten_outputs,
+    from_mean_loss,
+    modes,
+    predict,
+    response,
+    to_mean_loss,
+    weight_change,
+)
 from widelinear.empirical import empirical_ntk
 from widelinear.hermite import quadrature_error
+from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, trained_ensemble
+from widelinear.flows import dual_flow
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
     Activate,
@@ -55,16 +72,23 @@ from widelinear.layers import (
 from widelinear.linearize import linearize
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
-from widelinear.training import History, log_spaced_steps, mse_loss, train
+from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
+from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
 
 __all__ = [
     "Activate",
     "Activation",
     "AvgPool",
     "Conv",
+    "CriticalLearningRate",
     "Dense",
     "Flatten",
+    "Flow",
+    "Gaussian",
     "GlobalAvgPool",
+    "GradientDescent",
+    "HeavyBall",
+    "HeavyBallFlow",
     "History",
     "Identity",
     "Kernel",
@@ -72,8 +96,10 @@ __all__ = [
     "Law",
     "Layer",
     "LayerNorm",
+    "Modes",
     "Moments",
     "Needs",
+    "Rule",
     "Serial",
     "Sum",
     "SumPool",
@@ -84,12 +110,17 @@ __all__ = [
     "claims",
     "cnn",
     "cos",
+    "critical_learning_rate",
+    "cross_entropy_loss",
     "data",
     "dual_coefficients",
     "dual_coefficients_gd",
+    "dual_flow",
     "empirical_ntk",
     "erf",
     "exp",
+    "expected_mse_loss",
+    "flatten_outputs",
     "from_function",
     "from_mean_loss",
     "gaussian",
@@ -100,19 +131,25 @@ __all__ = [
     "linearize",
     "log_spaced_steps",
     "mlp",
+    "modes",
     "mse_loss",
+    "nngp_posterior",
     "oracles",
     "plotting",
     "polynomial",
+    "predict",
     "quadrature_error",
     "relu",
+    "response",
     "scale",
     "sign",
     "silu",
     "sin",
     "softplus",
     "tanh",
+    "to_mean_loss",
     "train",
+    "trained_ensemble",
     "weight_change",
     "wide_resnet",
 ]

@@ -9,8 +9,10 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
+from widelinear.kernels import Kernels
 from widelinear.linearize import Apply, Params
 
 
@@ -129,10 +131,11 @@ def gradient_descent(
     *,
     learning_rate: float,
     steps: int,
+    momentum: float = 0.0,
 ) -> Params:
-    r"""Gradient descent on the summed squared loss, one Python step after the other.
+    r"""Gradient descent on the summed squared loss, with or without a heavy ball, one Python step after the other.
 
-    $$\theta_{i+1} = \theta_i - \eta\,\nabla_\theta \tfrac12\sum\|f(X) - y\|^2.$$
+    $$\theta_{i+1} = \theta_i - \eta\,\nabla_\theta \tfrac12\sum\|f(X) - y\|^2 + \beta\,(\theta_i - \theta_{i-1}).$$
 
     Args:
         apply: the model, `apply(params, x)`.
@@ -141,6 +144,7 @@ def gradient_descent(
         y: training targets.
         learning_rate: $\eta$ for the summed loss.
         steps: how many steps.
+        momentum: $\beta$, plain and not Nesterov's.
 
     Returns:
         The parameters after the last step.
@@ -151,9 +155,47 @@ def gradient_descent(
         >>> gradient_descent(lambda w, x: x @ w, jnp.zeros((1, 1)), x, y, learning_rate=0.5, steps=1).tolist()
         [[0.5]]
 
-    Source: paper, §2.1. Oracle: it is one.
+    Source: paper, §2.1 and S1. Oracle: it is one.
     """
+
+    def moved(now: Array, before: Array, slope: Array) -> Array:
+        return now - learning_rate * slope + momentum * (now - before)
+
+    gradient = jax.jit(jax.grad(lambda p: 0.5 * jnp.sum((apply(p, x) - y) ** 2)))
+    before = params
     for _ in range(steps):
-        gradient = jax.grad(lambda p: 0.5 * jnp.sum((apply(p, x) - y) ** 2))(params)
-        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, gradient)
+        before, params = params, jax.tree.map(moved, params, before, gradient(params))
     return params
+
+
+def trained_ensemble(
+    kernels: Kernels, kernels_test: Kernels, nngp_test: Float[Array, "m m"], y: Float[Array, "n k"], time: float
+) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "m m"]]:
+    r"""Mean and covariance of the trained ensemble, from a matrix exponential and an inverse.
+
+    $$A = \Theta(x, X)\,\Theta^{-1}\,(I - e^{-\Theta t}), \qquad \mu = A\,y, \qquad
+      \Sigma = \mathcal{K}(x, x) + A\,\mathcal{K}\,A^T - A\,\mathcal{K}(X, x) - \mathcal{K}(x, X)\,A^T.$$
+
+    Args:
+        kernels: $\mathcal{K}$ and $\Theta$ among the training inputs.
+        kernels_test: both between test and training inputs.
+        nngp_test: $\mathcal{K}$ among the test inputs.
+        y: training targets.
+        time: learning rate × steps, for the summed loss.
+
+    Returns:
+        $\mu$ and $\Sigma$.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> one = Kernels(jnp.eye(1), jnp.eye(1))
+        >>> mean, cov = trained_ensemble(one, one, jnp.eye(1), jnp.ones((1, 1)), time=0.0)
+        >>> float(mean[0, 0]), float(cov[0, 0])
+        (0.0, 1.0)
+
+    Source: paper, eqs 14–15. Oracle: it is one.
+    """
+    nngp, ntk, cross, ntk_test = map(np.asarray, (*kernels, *kernels_test))
+    response = ntk_test @ np.linalg.inv(ntk) @ (np.eye(len(ntk)) - scipy.linalg.expm(-ntk * time))
+    shared = response @ cross.T
+    return response @ np.asarray(y), np.asarray(nngp_test) + response @ nngp @ response.T - shared - shared.T

@@ -73,6 +73,31 @@ def mse_loss(outputs: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Arra
     return jnp.mean((outputs - y) ** 2) / 2
 
 
+def cross_entropy_loss(outputs: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, ""]:
+    r"""The cross-entropy of the softmax, averaged over examples and classes.
+
+    $$-\frac{1}{nk}\sum_x\sum_i y^i \log\frac{e^{f^i(x)}}{\sum_j e^{f^j(x)}}.$$
+
+    It divides by the number of classes too, as the squared loss does by the number of outputs: it is $1/k$ of the
+    cross-entropy that most libraries print.
+
+    Args:
+        outputs: $f(X)$, the logits.
+        y: targets: one-hot labels, or probabilities.
+
+    Returns:
+        The loss that the paper trains on and plots.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(cross_entropy_loss(jnp.zeros((2, 2)), jnp.eye(2))), 4)
+        0.3466
+
+    Source: paper, S5, and the scale of its figure S3. Oracle: frozen neural-tangents numbers (`tests/test_flows.py`).
+    """
+    return -jnp.mean(y * jax.nn.log_softmax(outputs))
+
+
 def log_spaced_steps(last: int, per_octave: int = 2) -> Int[np.ndarray, " r"]:
     r"""Steps 0, 1, … , `last`, evenly spaced in $\log_2$ and without repetition.
 
