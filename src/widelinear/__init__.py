@@ -17,7 +17,7 @@ from widelinear import claims, data, oracles, scale
 from widelinear.activations import Activation, Moments, erf, identity, relu
 from widelinear.claims import check_claims, claim
 from widelinear.dynamics import dual_coefficients, dual_coefficients_gd, from_mean_loss, weight_change
-from widelinear.empirical import empirical_ntk
+from widelinear.empirical import empirical_nngp, empirical_ntk, empirical_ntk_terms, ntk_cost, ntk_matvec
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
     Activate,
@@ -63,7 +63,9 @@ __all__ = [
     "data",
     "dual_coefficients",
     "dual_coefficients_gd",
+    "empirical_nngp",
     "empirical_ntk",
+    "empirical_ntk_terms",
     "erf",
     "from_mean_loss",
     "identity",
@@ -72,6 +74,8 @@ __all__ = [
     "log_spaced_steps",
     "mlp",
     "mse_loss",
+    "ntk_cost",
+    "ntk_matvec",
     "oracles",
     "plotting",
     "relu",
