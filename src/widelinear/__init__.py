@@ -31,7 +31,7 @@ from widelinear.layers import (
     LayerNorm,
     SumPool,
 )
-from widelinear.linearize import linearize
+from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.training import History, log_spaced_steps, mse_loss, train
@@ -80,6 +80,7 @@ __all__ = [
     "plotting",
     "relu",
     "scale",
+    "taylor_expand",
     "train",
     "weight_change",
     "wide_resnet",
