@@ -34,6 +34,7 @@ from widelinear.layers import (
 from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
+from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.training import History, log_spaced_steps, mse_loss, train
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Serial",
     "Sum",
     "SumPool",
+    "accuracy",
     "check_claims",
     "claim",
     "claims",
@@ -78,7 +80,10 @@ __all__ = [
     "ntk_matvec",
     "oracles",
     "plotting",
+    "relative_change",
+    "relative_distance",
     "relu",
+    "rmse",
     "scale",
     "taylor_expand",
     "train",

@@ -42,6 +42,7 @@ def linearize(apply: Apply, params0: Params) -> "Linearized":
     return Linearized(apply, params0)
 
 
+@jax.tree_util.register_pytree_node_class
 class Linearized:
     """What `linearize` returns: a function like `apply`, which can also be had for one batch alone.
 
@@ -64,6 +65,15 @@ class Linearized:
     def __call__(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
         outputs, change = jax.jvp(lambda p: self.apply(p, x), (self.params0,), (_difference(params, self.params0),))
         return outputs + change
+
+    def tree_flatten(self) -> tuple[tuple[Params], Apply]:
+        r"""Compiled functions take $\theta_0$ as an argument."""
+        return (self.params0,), self.apply
+
+    @classmethod
+    def tree_unflatten(cls, apply: Apply, children: tuple[Params]) -> "Linearized":
+        """The inverse of `tree_flatten`."""
+        return cls(apply, *children)
 
     def on_batch(self, x: Float[Array, "n ..."]) -> Callable[[Params], Float[Array, "n ..."]]:
         r"""The same for one batch, $c + \nabla_\theta f_0\,\theta$: a function of the parameters.
