@@ -19,7 +19,8 @@ net = wl.mlp(depth=2, width=64, activation=wl.erf)
 x = jax.random.normal(jax.random.key(0), (32, 16))
 y = jnp.sign(x[:, :1])
 history = wl.train(net.apply, net.init(jax.random.key(1), x), x, y, optimizer=optax.sgd(1e-3, momentum=0.9),
-                   steps=[0, 10, 1000, 20000], record=lambda p: {"f": net.apply(p, x)},
+                   batch_size=8, key=jax.random.key(2), steps=[0, 10, 1000, 20000],
+                   record=lambda p: {"f": net.apply(p, x)},
                    checkpoint=sys.argv[1] if len(sys.argv) > 1 else None, save_every=0.0)
 print(history.records["f"].tobytes().hex())
 """
@@ -36,7 +37,7 @@ def saved_beyond(step, folder):
     return any(path.name.isdigit() and int(path.name) > step for path in folder.glob("*"))
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+def test_a_killed_run_goes_on_bit_for_bit_with_the_same_batches(tmp_path):
     undisturbed, _ = script().communicate(timeout=120)
     folder = tmp_path / "run"
     killed = script(str(folder))

@@ -76,6 +76,106 @@ def test_divergence_is_reported_with_its_step(problem):
         run(problem, optimizer=optax.sgd(1e4), steps=[0, 400])
 
 
+def test_divergence_is_reported_with_the_threshold_that_was_crossed(problem):
+    apply, params, x, y = problem
+    largest = np.linalg.eigvalsh(wl.empirical_ntk(apply, params, x, outputs=0))[-1]
+    threshold = 2 * y.size / largest
+    apply_lin = wl.linearize(apply, params)
+    with pytest.raises(FloatingPointError, match=f"below 2 n k / λ_max = {threshold:.2g};"):
+        run((apply_lin, params, x, y), optimizer=optax.sgd(1.5 * threshold), steps=[0, 8000], record=lambda p: p)
+    run((apply_lin, params, x, y), optimizer=optax.sgd(0.9 * threshold), steps=[0, 8000], record=lambda p: p)
+
+
+def outputs_of_both(problem):
+    """Models, parameters and record of a network and its linearization."""
+    apply, params, x, _ = problem
+    models = {"network": apply, "linearized": wl.linearize(apply, params)}
+    return models, dict.fromkeys(models, params), lambda p: {name: models[name](p[name], x) for name in models}
+
+
+@pytest.mark.parametrize("batches", [{}, {"batch_size": 2, "key": jax.random.key(3)}])
+def test_models_side_by_side_train_as_they_do_alone(problem, batches):
+    _, params, x, y = problem
+    models, both, record = outputs_of_both(problem)
+    optimizer = optax.sgd(0.3, momentum=0.9)
+    together = run((models, both, x, y), record=record, optimizer=optimizer, **batches).records
+    for name, model in models.items():
+        alone = run((model, params, x, y), record=lambda p, m=model: m(p, x), optimizer=optimizer, **batches).records
+        assert_close(together[name], alone, rtol=1e-11)
+    assert wl.rmse(together["network"][-1], together["linearized"][-1]) > 1e-3
+
+
+def test_the_linearization_trains_as_the_closed_form_says(problem):
+    apply, params, x, y = problem
+    apply_lin = wl.linearize(apply, params)
+    trained = run((apply_lin, params, x, y), record=lambda p: apply_lin(p, x)).records[-1]
+    ntk, f0 = wl.empirical_ntk(apply, params, x, outputs=0), apply(params, x)
+    coefficients = wl.dual_coefficients_gd(ntk, y - f0, wl.from_mean_loss(0.5, y), 20)
+    assert_close(trained, f0 + ntk @ coefficients, rtol=1e-10)
+
+
+def test_minibatches_are_those_of_shuffled_epochs(problem):
+    # 6 examples in batches of 4: one batch an epoch, two examples left out. A step of Python after the other.
+    apply, params, x, y = problem
+    key = jax.random.key(5)
+    history = run(problem, steps=[0, 1, 7], batch_size=4, key=key, optimizer=optax.sgd(0.5))
+    for step in range(7):
+        rows = jax.random.permutation(jax.random.fold_in(key, step), 6)[:4]
+        gradient = jax.grad(lambda p, rows=rows: wl.mse_loss(apply(p, x[rows]), y[rows]))(params)
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+    assert_close(history.records["outputs"][-1], apply(params, x), rtol=1e-11)
+
+
+def test_an_epoch_sees_every_example_once():
+    # The gradient of the mean of f is constant: after an epoch the parameter is the sum over all examples.
+    x = jnp.asarray(2.0 ** np.arange(12)).reshape(12, 1)
+    history = wl.train(
+        lambda w, x: x @ w,
+        jnp.zeros((1, 1)),
+        x,
+        jnp.zeros((12, 1)),
+        optimizer=optax.sgd(1.0),
+        loss=lambda f, y: -jnp.sum(f),
+        steps=np.arange(9),
+        record=lambda w: w[0, 0],
+        batch_size=3,
+        key=jax.random.key(0),
+    )
+    seen = np.diff(history.records).astype(int)
+    assert seen[:4].sum() == seen[4:].sum() == 2**12 - 1
+    assert not np.array_equal(seen[:4], seen[4:])
+
+
+def test_a_learning_rate_of_zero_changes_nothing(problem):
+    history = run(problem, optimizer=optax.sgd(0.0))
+    assert_close(history.records["outputs"][-1], history.records["outputs"][0], atol=0)
+
+
+@pytest.mark.parametrize("batch_size", [0, 7])
+def test_batches_that_do_not_fit_are_refused(problem, batch_size):
+    with pytest.raises(ValueError, match=f"between 1 and the number 6 of examples, but came {batch_size}"):
+        run(problem, batch_size=batch_size, key=jax.random.key(0))
+
+
+def test_batches_without_a_key_are_refused(problem):
+    with pytest.raises(ValueError, match="go together"):
+        run(problem, batch_size=2)
+
+
+def test_targets_of_another_shape_are_refused(problem):
+    apply, params, x, y = problem
+    with pytest.raises(ValueError, match=r"\(6, 1\), but came as \(6, 2\)"):
+        run((apply, params, x, jnp.ones((6, 2))))
+    with pytest.raises(ValueError, match=r"but came as \(5, 1\)"):
+        run((apply, params, x, y[:5]))
+
+
+def test_parameters_of_other_models_are_refused(problem):
+    apply, params, x, y = problem
+    with pytest.raises(ValueError, match=r"\['a'\], but came with \['b'\]"):
+        run(({"a": apply}, {"b": params}, x, y))
+
+
 @pytest.mark.parametrize("steps", [[], [3, 3], [5, 2], [-1, 4]])
 def test_steps_that_do_not_increase_are_refused(problem, steps):
     with pytest.raises(ValueError, match="increasing"):

@@ -52,10 +52,10 @@ from widelinear.dynamics import (
     to_mean_loss,
     weight_change,
 )
-from widelinear.empirical import empirical_ntk
-from widelinear.hermite import quadrature_error
+from widelinear.empirical import empirical_nngp, empirical_ntk, empirical_ntk_terms, ntk_cost, ntk_matvec
 from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, trained_ensemble
 from widelinear.flows import dual_flow
+from widelinear.hermite import quadrature_error
 from widelinear.kernels import Kernel, Kernels, Law, Needs
 from widelinear.layers import (
     Activate,
@@ -69,9 +69,10 @@ from widelinear.layers import (
     LayerNorm,
     SumPool,
 )
-from widelinear.linearize import linearize
+from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
+from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
 from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
 
@@ -105,6 +106,7 @@ __all__ = [
     "SumPool",
     "abrelu",
     "absolute",
+    "accuracy",
     "check_claims",
     "claim",
     "claims",
@@ -116,7 +118,9 @@ __all__ = [
     "dual_coefficients",
     "dual_coefficients_gd",
     "dual_flow",
+    "empirical_nngp",
     "empirical_ntk",
+    "empirical_ntk_terms",
     "erf",
     "exp",
     "expected_mse_loss",
@@ -134,19 +138,25 @@ __all__ = [
     "modes",
     "mse_loss",
     "nngp_posterior",
+    "ntk_cost",
+    "ntk_matvec",
     "oracles",
     "plotting",
     "polynomial",
     "predict",
     "quadrature_error",
+    "relative_change",
+    "relative_distance",
     "relu",
     "response",
+    "rmse",
     "scale",
     "sign",
     "silu",
     "sin",
     "softplus",
     "tanh",
+    "taylor_expand",
     "to_mean_loss",
     "train",
     "trained_ensemble",

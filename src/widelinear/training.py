@@ -12,12 +12,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from widelinear.checkpoints import Checkpoints, NoCheckpoints, fingerprint
+from widelinear.empirical import ntk_matvec
 from widelinear.linearize import Apply, Params
+from widelinear.loop import Advance, Loss, compiled_loop, models_on
+from widelinear.models import output_shape
 from widelinear.progress import progress
 
-Loss = Callable[[Float[Array, "n k"], Float[Array, "n k"]], Float[Array, ""]]
 Record = Any
 
+THRESHOLD_EXAMPLES = 512
 SECONDS_PER_CHUNK = 1.0  # how long the compiled loop runs before the progress bar and the checkpoint get a turn
 
 
@@ -45,9 +48,20 @@ class History(NamedTuple):
 class _State(NamedTuple):
     """All that a run needs to go on: saved and restored as one."""
 
-    params: Params
-    optimizer_state: Any
+    params: dict[str, Params]
+    optimizer_state: dict[str, Any]
     records: Record
+
+
+class _Task(NamedTuple):
+    """What is trained on: the compiled loop and its arguments beside the state."""
+
+    advance: Advance
+    models: dict[str, Any]
+    x: Float[Array, "n ..."]
+    y: Float[Array, "n k"]
+    key: Array | None
+    threshold: Callable[[], str]  # says, after a divergence, which learning rate would have been too large
 
 
 def mse_loss(outputs: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, ""]:
@@ -122,34 +136,40 @@ def log_spaced_steps(last: int, per_octave: int = 2) -> Int[np.ndarray, " r"]:
 
 
 def train(
-    apply: Apply,
+    apply: Apply | dict[str, Apply],
     params: Params,
     x: Float[Array, "n ..."],
-    y: Float[Array, "n k"],
+    y: Float[Array, "m k"],
     *,
     optimizer: optax.GradientTransformation,
     steps: Sequence[int] | Int[np.ndarray, " r"],
     record: Callable[[Params], Record],
     loss: Loss = mse_loss,
+    batch_size: int | None = None,
+    key: Array | None = None,
     checkpoint: str | Path | None = None,
     save_every: float = 60.0,
     label: str = "training",
 ) -> History:
-    r"""Train on the full batch, and record at given steps.
+    r"""Train, and record at given steps.
 
-    $$\theta_{i+1} = \theta_i + \text{update}\big(\nabla_\theta\,\ell(f(X; \theta_i), y)\big).$$
+    $$\theta_{i+1} = \theta_i + \text{update}\big(\nabla_\theta\,\ell(f(X_i; \theta_i), y_i)\big).$$
 
     Every step runs inside one compiled loop; Python only takes over to record, to show progress and to save.
+    Several models, for example a network and its linearization, train side by side on the same batches.
 
     Args:
-        apply: the model, `apply(params, x)`; its linearization trains the same way.
-        params: where it starts.
+        apply: the model, `apply(params, x)`; or several by name, `{"network": net.apply, "linearized": apply_lin}`.
+        params: where it starts; for several models their parameters, by the same names.
         x: training inputs.
-        y: training targets.
-        optimizer: an optax optimizer, for example `optax.sgd(learning_rate)` for gradient descent.
+        y: training targets, shape (n, k).
+        optimizer: an optax optimizer: `optax.sgd(learning_rate)` is gradient descent, with `momentum` heavy-ball.
         steps: increasing step numbers at which to record; the run ends at the last.
-        record: a function of the parameters; any pytree of arrays.
+        record: a function of the parameters (of all, by name, for several models); any pytree of arrays.
         loss: `loss(outputs, y)`.
+        batch_size: examples in a step; by default all. Each epoch shuffles anew and leaves out what does not fill a
+            batch.
+        key: shuffles the examples; needed with `batch_size`.
         checkpoint: a folder. A run that was killed continues from it, bit for bit, when called again in the same way.
         save_every: seconds between checkpoints.
         label: what the progress bar says.
@@ -158,7 +178,8 @@ def train(
         `History`: steps, stacked records, final parameters.
 
     Raises:
-        ValueError: if the steps do not increase, or if the checkpoint belongs to another run.
+        ValueError: if the steps do not increase, if outputs and targets have different shapes, if `batch_size` is not
+            between 1 and n or comes without a key, or if the checkpoint belongs to another run.
         FloatingPointError: if training diverges: a record that is not finite.
 
     Example:
@@ -171,47 +192,73 @@ def train(
 
     Source: paper, §2.1. Oracle: `oracles.gradient_descent` (`tests/test_training.py`).
     """
+    steps = _checked_steps(steps)
+    several = isinstance(apply, dict)
+    models: dict[str, Apply] = apply if isinstance(apply, dict) else {"": apply}
+    start: dict[str, Params] = params if several else {"": params}
+    _check_task(models, start, x, y, batch_size, key)
+    advance, on_x = compiled_loop(loss, optimizer, batch_size), models_on(x, models, batch_size)
+    task = _Task(advance, on_x, x, y, key, lambda: _threshold(models, start, x) if loss is mse_loss else "")
+    observe = jax.jit(record if several else lambda params: record(params[""]))
+    records = _empty_records(observe, start, len(steps))
+    state = _State(start, {name: optimizer.init(start[name]) for name in models}, records)
+    with _open(checkpoint, save_every, task, state, steps) as saved, progress(label, total=int(steps[-1])) as bar:
+        state = _run(task, state, steps, observe, saved, bar)
+    return History(steps, state.records, state.params if several else state.params[""])
+
+
+def _run(task: _Task, state: _State, steps: Int[np.ndarray, " r"], observe: Any, saved: Any, bar: Any) -> _State:
+    """Advance from record to record, in chunks of about a second."""
+    step, state = saved.restore(state)
+    chunk = 1
+    for row, target in enumerate(steps):
+        while step < target:
+            count, began = min(chunk, int(target) - step), time.monotonic()
+            trained = task.advance(
+                state.params, state.optimizer_state, step, count, task.models, task.x, task.y, task.key
+            )
+            jax.block_until_ready(trained)
+            chunk = _next_chunk(count, time.monotonic() - began)
+            step, state = step + count, state._replace(params=trained[0], optimizer_state=trained[1])
+            bar.update(step - bar.n)
+            saved.save(step, state)
+        if step == target:  # otherwise it was recorded before the run was killed
+            record = observe(state.params)
+            _check_finite(record, step, task)
+            state = state._replace(records=_recorded(state.records, row, record))
+    saved.save(step, state, last=True)
+    return state
+
+
+def _checked_steps(steps: Sequence[int] | Int[np.ndarray, " r"]) -> Int[np.ndarray, " r"]:
     steps = np.asarray(steps)
     if len(steps) == 0 or steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise ValueError(f"train: steps must be increasing and not negative, but came {steps.tolist()}.")
-    advance, observe = _compiled_steps(apply, loss, optimizer), jax.jit(record)
-    state = _State(params, optimizer.init(params), _empty_records(observe, params, len(steps)))
-    saved = _open(checkpoint, save_every, advance, state, x, y, steps)
-    with saved, progress(label, total=int(steps[-1])) as bar:
-        step, state = saved.restore(state)
-        chunk = 1
-        for row, target in enumerate(steps):
-            while step < target:
-                count, began = min(chunk, int(target) - step), time.monotonic()
-                trained = jax.block_until_ready(advance(state.params, state.optimizer_state, count, x, y))
-                chunk = _next_chunk(count, time.monotonic() - began)
-                step, state = step + count, state._replace(params=trained[0], optimizer_state=trained[1])
-                bar.update(step - bar.n)
-                saved.save(step, state)
-            if step == target:  # otherwise it was recorded before the run was killed
-                state = state._replace(records=_recorded(state.records, row, observe(state.params), step))
-        saved.save(step, state, last=True)
-    return History(steps, state.records, state.params)
+    return steps
 
 
-def _compiled_steps(
-    apply: Apply, loss: Loss, optimizer: optax.GradientTransformation
-) -> Callable[..., tuple[Params, Any]]:
-    """`count` training steps as one compiled loop. The data are arguments, so that they are not compiled in."""
-
-    def step(carry: tuple[Params, Any], x: Float[Array, "n ..."], y: Float[Array, "n k"]) -> tuple[Params, Any]:
-        params, optimizer_state = carry
-        gradient = jax.grad(lambda p: loss(apply(p, x), y))(params)
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-        return optax.apply_updates(params, updates), optimizer_state
-
-    @jax.jit
-    def advance(
-        params: Params, optimizer_state: Any, count: Int[Array, ""], x: Float[Array, "n ..."], y: Float[Array, "n k"]
-    ) -> tuple[Params, Any]:
-        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry, x, y), (params, optimizer_state))
-
-    return advance
+def _check_task(
+    models: dict[str, Apply], params: dict[str, Params], x: Array, y: Array, batch_size: int | None, key: Array | None
+) -> None:
+    """Refuse what cannot be trained."""
+    if models.keys() != params.keys():
+        raise ValueError(
+            f"train: params must have the names of the models, {sorted(models)}, but came with {sorted(params)}."
+        )
+    for name, model in models.items():
+        outputs = output_shape("train", model, params[name], x)
+        if outputs.shape != y.shape:
+            raise ValueError(
+                f"train: y must have the shape of the outputs, {outputs.shape}, but came as {y.shape}; give one row of "
+                "targets for each example."
+            )
+    if batch_size is not None and not 1 <= batch_size <= len(x):
+        raise ValueError(
+            f"train: batch_size must be between 1 and the number {len(x)} of examples, but came {batch_size}; None "
+            "takes all in every step."
+        )
+    if (batch_size is None) != (key is None):
+        raise ValueError("train: batch_size and key go together, but only one came; the key shuffles the examples.")
 
 
 def _next_chunk(count: int, seconds: float) -> int:
@@ -223,13 +270,33 @@ def _empty_records(observe: Callable[[Params], Record], params: Params, rows: in
     return jax.tree.map(lambda r: np.zeros((rows, *r.shape), r.dtype), jax.eval_shape(observe, params))
 
 
-def _recorded(records: Record, row: int, record: Record, step: int) -> Record:
-    """The records with one more row, which must be finite."""
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(record)):
-        raise FloatingPointError(
-            f"train: records must stay finite, but at step {step} one is not: training has diverged; lower the "
-            "learning rate (on squared loss a linear model needs it below 2 / λ_max of the tangent kernel)."
-        )
+def _check_finite(record: Record, step: int, task: _Task) -> None:
+    """Report divergence as such."""
+    if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(record)):
+        return
+    raise FloatingPointError(
+        f"train: records must stay finite, but at step {step} one is not: training has diverged; lower the learning "
+        f"rate. {task.threshold()}"
+    )
+
+
+def _threshold(models: dict[str, Apply], params: dict[str, Params], x: Float[Array, "n ..."]) -> str:
+    """The learning rate above which gradient descent on the squared loss diverges, at the start; from few examples."""
+    (name, model), *_ = models.items()
+    product = ntk_matvec(model, params[name], x[:THRESHOLD_EXAMPLES])
+    shape = output_shape("train", model, params[name], x[:THRESHOLD_EXAMPLES])
+    v = jnp.asarray(np.random.default_rng(0).normal(size=shape.shape), shape.dtype)
+    for _ in range(20):  # power iteration
+        largest = jnp.linalg.norm(v)
+        v = product(v / largest)
+    return (
+        f"At the start gradient descent on the squared loss needs it below 2 n k / λ_max = {2 * v.size / largest:.2g}; "
+        "heavy-ball momentum β allows 1 + β times that."
+    )
+
+
+def _recorded(records: Record, row: int, record: Record) -> Record:
+    """The records with one more row."""
 
     def put(rows: np.ndarray, leaf: Array) -> np.ndarray:
         rows = np.array(rows)
@@ -240,16 +307,12 @@ def _recorded(records: Record, row: int, record: Record, step: int) -> Record:
 
 
 def _open(
-    checkpoint: str | Path | None,
-    save_every: float,
-    advance: Any,
-    state: _State,
-    x: Float[Array, "n ..."],
-    y: Float[Array, "n k"],
-    steps: Int[np.ndarray, " r"],
+    checkpoint: str | Path | None, save_every: float, task: _Task, state: _State, steps: Int[np.ndarray, " r"]
 ) -> Checkpoints | NoCheckpoints:
     """Where the run saves itself; the run is named by its compiled program and all that goes into it."""
     if checkpoint is None:
         return NoCheckpoints()
-    program = advance.lower(state.params, state.optimizer_state, 1, x, y).as_text()
-    return Checkpoints(checkpoint, fingerprint(program, state.params, x, y, steps), save_every)
+    key = None if task.key is None else jax.random.key_data(task.key)
+    arguments = (task.models, task.x, task.y)
+    program = task.advance.lower(state.params, state.optimizer_state, 0, 1, *arguments, task.key).as_text()
+    return Checkpoints(checkpoint, fingerprint(program, state.params, *arguments, key, steps), save_every)
