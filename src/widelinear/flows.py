@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from widelinear.loop import Loss
 from widelinear.rules import FLOW, Flow, HeavyBallFlow, Rule, Time
-from widelinear.training import Loss
 
 State = tuple[Array, ...]
 
