@@ -90,7 +90,7 @@ def empirical_kernels(net, params, x):
     hidden, readout = wl.Serial(net.layers[:-1]), net.layers[-1]
     features = hidden.apply(params, x)
     nngp = readout.w_std**2 / features.shape[1] * features @ features.T + readout.b_std**2
-    return nngp, wl.empirical_ntk(net.apply, params, x, batch_size=len(x))[:, :, 0, 0]
+    return nngp, wl.empirical_ntk(net.apply, params, x, outputs=0)
 
 
 def gaps(net, width, x):

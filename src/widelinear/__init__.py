@@ -71,6 +71,7 @@ from widelinear.layers import (
 )
 from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
+from widelinear.monte_carlo import SampledKernels, monte_carlo_kernels
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
@@ -101,6 +102,7 @@ __all__ = [
     "Moments",
     "Needs",
     "Rule",
+    "SampledKernels",
     "Serial",
     "Sum",
     "SumPool",
@@ -136,6 +138,7 @@ __all__ = [
     "log_spaced_steps",
     "mlp",
     "modes",
+    "monte_carlo_kernels",
     "mse_loss",
     "nngp_posterior",
     "ntk_cost",
