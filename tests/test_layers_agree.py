@@ -69,13 +69,13 @@ VECTORS = ("standard", "residual")
 WIDER = ("standard",)  # the input layer's part of the standard kernel vanishes only as d/n
 
 
-def drawn(net, x):
-    """64 networks, drawn by NumPy as `init` draws them (`test_nets.py` holds it to that): that compiles nothing."""
+def drawn(net, x, draws=DRAWS):
+    """Networks, drawn by NumPy as `init` draws them (`test_nets.py` holds it to that): that compiles nothing."""
     rng = np.random.default_rng(0)
     standard = all(layer.parameterization == "standard" for layer in net.layers if hasattr(layer, "w_std"))
 
     def draw(path, leaf):
-        normals = jnp.asarray(rng.standard_normal((DRAWS, *leaf.shape)))
+        normals = jnp.asarray(rng.standard_normal((draws, *leaf.shape)))
         if not standard:
             return normals
         layer = net.layers[int(path[-2].key.removeprefix("layers_"))]
@@ -126,6 +126,18 @@ def test_kernels_with_every_layer_converge_with_slope_minus_one_half(name):
     shape = (4, 6) if name in VECTORS else (4, 5, 3)
     widths = [8 * width for width in WIDTHS] if name in WIDER else WIDTHS
     assert_converges(NETS[name], jnp.asarray(np.random.default_rng(1).standard_normal(shape)), widths)
+
+
+def test_with_one_hidden_layer_averages_of_networks_converge_like_those_of_units():
+    # T4 of the paper (Figures S9, S10): both kernels are means over units, so M networks of width n count as nM units.
+    x, net = jnp.asarray(np.random.default_rng(1).standard_normal((4, 8))), dense(16)
+    params, _ = drawn(net, x, draws=4096)
+    of_networks = jax.jit(jax.vmap(lambda p: empirical_kernels(net, p, x)))(params)
+    counts = [1, 2, 4, 8, 16, 32]
+    for kernels, limit in zip(of_networks, wl.kernel_matrix(net, x), strict=True):
+        means = [np.asarray(kernels).reshape(-1, count, 4, 4).mean(1) for count in counts]
+        gap = [np.sqrt(np.mean([relative_gap(one, limit) ** 2 for one in of_count])) for of_count in means]
+        assert -0.55 < slope(counts, gap) < -0.45
 
 
 def inside(module):
