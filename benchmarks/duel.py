@@ -31,6 +31,16 @@ def timed(run):
     return result, {"wall": time.perf_counter() - wall, "cpu": (time.process_time() - cpu) / CORES}
 
 
+def inputs(case):
+    """The same inputs for both: one set or two; with `near`, its second half nearly repeats the first."""
+    rng = np.random.default_rng(0)
+    x1, x2 = (rng.standard_normal(case["shape"]) for _ in range(2))
+    if "near" in case:
+        half = len(x1) // 2
+        x1[half:] = x1[:half] + case["near"] * x1[half:]
+    return x1.astype(case["dtype"]), x2.astype(case["dtype"]) if case["two_sets"] else None
+
+
 def serve(build):
     """Take orders: `first` builds, runs and saves the result; `go` runs again; `floor` measures the machine."""
     import jax
@@ -102,14 +112,20 @@ class Contender:
         self.process.wait()
 
 
+def start(case, contenders):
+    """Both contenders after their first calls, with what these took and what they returned."""
+    running = {name: Contender(*command, case) for name, command in contenders.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: f"{folder}/{name}.npz" for name in contenders}
+        first = {name: running[name].order("first", paths[name]) for name in contenders}
+        results = [[saved[key] for key in saved] for saved in (np.load(path) for path in paths.values())]
+    return running, first, results
+
+
 def duel(case, contenders, agree, seconds=40.0):
     """Both contenders on one case: first calls, the comparison of results, then turns until the time is up."""
     names, turns = list(contenders), {name: [] for name in contenders}
-    running = {name: Contender(*command, case) for name, command in contenders.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {name: f"{folder}/{name}.npz" for name in names}
-        first = {name: running[name].order("first", paths[name]) for name in names}
-        results = [[saved[key] for key in saved] for saved in (np.load(path) for path in paths.values())]
+    running, first, results = start(case, contenders)
     agree(case, *results)
     end = time.monotonic() + seconds
     while len(turns[names[0]]) < 3 or (time.monotonic() < end and len(turns[names[0]]) < 9):

@@ -2,8 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from duel import serve
+from duel import inputs, serve
 from neural_tangents import stax
 
 SCALES = (2**0.5, 0.1**0.5)
@@ -23,7 +22,7 @@ def block(stride, first):
 def network(case):
     if case["net"] == "fc":
         activation = {"relu": stax.Relu, "erf": stax.Erf}[case["activation"]]
-        hidden = [layer for _ in range(5) for layer in (stax.Dense(1, *SCALES), activation())]
+        hidden = [layer for _ in range(case["depth"]) for layer in (stax.Dense(1, *SCALES), activation())]
         return stax.serial(*hidden, stax.Dense(1, *SCALES))
     if case["net"] == "conv":
         hidden = [layer for _ in range(3) for layer in (conv(bias=SCALES[1]), stax.Relu())]
@@ -33,9 +32,7 @@ def network(case):
 
 
 def build(case):
-    rng = np.random.default_rng(0)
-    x1 = jnp.asarray(rng.standard_normal(case["shape"]), case["dtype"])
-    x2 = jnp.asarray(rng.standard_normal(case["shape"]), case["dtype"]) if case["two_sets"] else None
+    x1, x2 = (None if x is None else jnp.asarray(x) for x in inputs(case))
     _, _, kernel = network(case)
 
     @jax.jit
