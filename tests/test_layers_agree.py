@@ -18,7 +18,8 @@ STANDARD = {"parameterization": "standard"}
 
 
 def dense(n, activation=wl.relu):
-    return wl.mlp(depth=1, width=n, activation=activation, w_std=1.4, b_std=0.3)
+    # At larger variance the squares of exp(u) have tails that 64 networks of any width here do not average.
+    return wl.mlp(depth=1, width=n, activation=activation, w_std=0.5 if activation is wl.exp else 1.4, b_std=0.3)
 
 
 NETS = {
