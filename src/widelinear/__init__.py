@@ -71,8 +71,10 @@ from widelinear.layers import (
 )
 from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
+from widelinear.members import train_ensemble
 from widelinear.monte_carlo import SampledKernels, monte_carlo_kernels
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
+from widelinear.parameterization import ntk_learning_rates, ntk_scales, sgd_with_rates, to_standard
 from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
 from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
@@ -142,7 +144,9 @@ __all__ = [
     "mse_loss",
     "nngp_posterior",
     "ntk_cost",
+    "ntk_learning_rates",
     "ntk_matvec",
+    "ntk_scales",
     "oracles",
     "plotting",
     "polynomial",
@@ -154,6 +158,7 @@ __all__ = [
     "response",
     "rmse",
     "scale",
+    "sgd_with_rates",
     "sign",
     "silu",
     "sin",
@@ -161,7 +166,9 @@ __all__ = [
     "tanh",
     "taylor_expand",
     "to_mean_loss",
+    "to_standard",
     "train",
+    "train_ensemble",
     "trained_ensemble",
     "weight_change",
     "wide_resnet",

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from widelinear.costs import Cost, Method, cheapest, method_costs
@@ -30,6 +32,7 @@ def empirical_ntk(
     outputs: Outputs = "full",
     batch_size: int | None = None,
     method: Method | None = None,
+    mesh: Mesh | None = None,
 ) -> _Kernel:
     r"""The empirical tangent kernel between all pairs of inputs.
 
@@ -47,6 +50,7 @@ def empirical_ntk(
         method: "structured" (outer products, `parameter_gradients`), "jacobian" (explicit gradients) or "vector
             products" (gradients of one example pushed forward through all of `x1`). By default the one with the
             fewest operations by `ntk_cost` that needs less than 2 GiB.
+        mesh: devices to spread the rows of each block over; by default everything stays where `params` and inputs are.
 
     Returns:
         $\hat\Theta$ in the dtype of the outputs: shape (n1, n2, k, k) for "full", (n1, n2, k) for "diagonal", else
@@ -71,8 +75,14 @@ def empirical_ntk(
     if method not in METHODS:
         raise ValueError(f"empirical_ntk: method must be one of {', '.join(METHODS)}, but came {method!r}.")
 
+    if mesh is not None:
+        mesh = Mesh(mesh.devices.reshape(-1), ("rows",))
+        params, x2 = jax.device_put((params, x2), NamedSharding(mesh, PartitionSpec()))
+
     def block(x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."] | None) -> _Kernel:
-        return METHODS[method](apply, params, x1, x2, directions, pairing)
+        rows = x1 if mesh is None else _spread(x1, mesh)
+        kernel = METHODS[method](apply, params, rows, x2, directions, pairing)
+        return kernel if mesh is None else kernel[: len(x1), : len(x1 if x2 is None else x2)]
 
     kernel = _by_blocks(block, x1, x2, batch_size)
     return kernel / len(directions) if outputs == "mean" else kernel
@@ -308,6 +318,12 @@ def _by_blocks(
         return jnp.concatenate(whole)
 
     return jax.tree.map(assembled, *blocks.values())
+
+
+def _spread(x: Float[Array, "n ..."], mesh: Mesh) -> Float[Array, "n_ ..."]:
+    """Inputs over all devices of a mesh, the first repeated until each device has as many: their rows are dropped."""
+    rows = np.arange(-(-len(x) // mesh.size) * mesh.size) % len(x)
+    return jax.device_put(x[rows], NamedSharding(mesh, PartitionSpec("rows")))
 
 
 def _slices(length: int, size: int) -> list[tuple[slice, int]]:

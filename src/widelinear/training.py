@@ -192,7 +192,7 @@ def train(
 
     Source: paper, §2.1. Oracle: `oracles.gradient_descent` (`tests/test_training.py`).
     """
-    steps = _checked_steps(steps)
+    steps = checked_steps(steps)
     several = isinstance(apply, dict)
     models: dict[str, Apply] = apply if isinstance(apply, dict) else {"": apply}
     start: dict[str, Params] = params if several else {"": params}
@@ -230,7 +230,24 @@ def _run(task: _Task, state: _State, steps: Int[np.ndarray, " r"], observe: Any,
     return state
 
 
-def _checked_steps(steps: Sequence[int] | Int[np.ndarray, " r"]) -> Int[np.ndarray, " r"]:
+def checked_steps(steps: Sequence[int] | Int[np.ndarray, " r"]) -> Int[np.ndarray, " r"]:
+    """The steps at which to record, as an array.
+
+    Args:
+        steps: step numbers.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: if there are none, if they do not increase, or if one is negative.
+
+    Example:
+        >>> checked_steps([0, 3]).tolist()
+        [0, 3]
+
+    Source: house rule. Oracle: bad steps are refused (`tests/test_training.py`).
+    """
     steps = np.asarray(steps)
     if len(steps) == 0 or steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise ValueError(f"train: steps must be increasing and not negative, but came {steps.tolist()}.")

@@ -1,0 +1,47 @@
+"""One device or eight: the same numbers. One process with eight virtual devices serves all checks."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import jax, jax.numpy as jnp, numpy as np, optax, widelinear as wl
+from jax.sharding import Mesh
+jax.config.update("jax_enable_x64", True)
+assert jax.device_count() == 8
+one, eight = (jax.make_mesh((n,), ("devices",), devices=jax.devices()[:n]) for n in (1, 8))
+net = wl.mlp(depth=1, width=8, outputs=2, activation=wl.erf)
+rng = np.random.default_rng(0)
+x, y = jnp.asarray(rng.normal(size=(11, 3))), jnp.ones((11, 2))
+params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape)), jax.eval_shape(net.init, jax.random.key(0), x))
+
+def gap(function):
+    ours, theirs = function(eight), function(one)
+    print(float(np.abs(np.asarray(ours) - np.asarray(theirs)).max() / np.abs(np.asarray(theirs)).max()), end=" ")
+    return ours
+
+kernel = gap(lambda mesh: wl.empirical_ntk(net.apply, params, x, mesh=mesh))
+gap(lambda mesh: wl.empirical_ntk(net.apply, params, x, x[:3], outputs="mean", batch_size=4, mesh=mesh))
+gap(lambda mesh: wl.train_ensemble(net.init, net.apply, jax.random.key(1), 11, x, y, optimizer=optax.adam(0.1),
+                                   steps=[0, 5], record=lambda p: net.apply(p, x), mesh=mesh).records)
+print(len(wl.empirical_ntk(net.apply, params, x[:8], mesh=eight).sharding.device_set))
+"""
+
+
+@pytest.fixture(scope="module")
+def printed():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    ran = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize(("what", "place"), [("kernel", 0), ("blocks", 1), ("ensemble", 2)])
+def test_eight_devices_give_what_one_gives(printed, what, place):
+    assert float(printed[place]) < 1e-12, what
+
+
+def test_the_rows_of_a_kernel_are_on_all_devices(printed):
+    assert printed[-1] == "8"

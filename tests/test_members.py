@@ -1,0 +1,51 @@
+"""An ensemble trained at once against its members trained one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close
+
+import widelinear as wl
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+Y = jnp.sign(X[:, :1])
+NET = wl.mlp(depth=1, width=8, activation=wl.erf)
+
+
+def ensemble(members, **options):
+    settings = {"optimizer": optax.sgd(0.3, momentum=0.9), "steps": [1, 4, 9], "record": lambda p: NET.apply(p, X)}
+    return wl.train_ensemble(NET.init, NET.apply, jax.random.key(0), members, X, Y, **(settings | options))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return ensemble(3)
+
+
+def test_members_train_as_they_do_alone(trained):
+    assert trained.records.shape == (3, 3, 4, 1)
+    for number in range(2):
+        params = NET.init(jax.random.fold_in(jax.random.key(0), number), X)
+        optimizer, steps = optax.sgd(0.3, momentum=0.9), [1, 4, 9]
+        alone = wl.train(NET.apply, params, X, Y, optimizer=optimizer, steps=steps, record=lambda p: NET.apply(p, X))
+        assert_close(trained.records[:, number], alone.records, rtol=1e-11)
+
+
+def test_members_differ(trained):
+    assert np.ptp(trained.records[-1], axis=0).max() > 1e-3
+
+
+def test_neither_blocks_nor_their_number_change_a_member(trained):
+    assert_close(ensemble(5, batch_size=2).records[:, :3], trained.records, rtol=1e-12)
+
+
+def test_divergence_names_the_step_and_the_member():
+    with pytest.raises(FloatingPointError, match="at step 4000 that of member 0 is not"):
+        ensemble(2, optimizer=optax.sgd(1e4), steps=[1, 4000])
+
+
+def test_an_empty_ensemble_is_refused():
+    with pytest.raises(ValueError, match="at least 1, but came 0"):
+        ensemble(0)
