@@ -113,7 +113,7 @@ def precise(activation, depth, contenders):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, help="the Python interpreter that has neural-tangents")
-    parser.add_argument("--only", default="", help="nets to run: fc, conv, resnet")
+    parser.add_argument("--only", default="", help="nets to run: fc, conv, resnet; the record keeps the others")
     parser.add_argument("--seconds", type=float, default=40.0, help="for the turns of one case")
     options = parser.parse_args()
     contenders = {
@@ -125,6 +125,10 @@ def main():
     for case in chosen:
         rows.append(duel(case, contenders, agree, options.seconds))
         print(table(rows[-1:]), flush=True)
+    if RECORD.exists():
+        fresh = {row["case"]["name"]: row for row in rows}
+        kept = {row["case"]["name"]: row for row in json.loads(RECORD.read_text())["rows"]} | fresh
+        rows = [kept[case["name"]] for case in CASES if case["name"] in kept]
     precision = [precise(activation, depth, contenders) for activation in ("relu", "erf") for depth in (5, 20)]
     print("\n".join(precision_table(precision)), flush=True)
     RECORD.parent.mkdir(parents=True, exist_ok=True)

@@ -220,10 +220,8 @@ def _fill(
         other = (device * plan.rows.blocks + index + step) % plan.blocks if plan.symmetric else step
         column = plan.columns.start(other)
         x2 = jax.lax.dynamic_slice_in_dim(columns, column, plan.columns.block)
-        block = block_kernels(x1, x2)
-        if plan.mirrors_at_once:
-            kernels = _write(kernels, Kernels(block.nngp.T, block.ntk.T), column, row)
-        return _write(kernels, block, row, column)
+        kernels = _write(kernels, block_kernels(x1, x2), row, column)
+        return _mirrored_block(kernels, plan, row, column) if plan.mirrors_at_once else kernels
 
     return jax.lax.fori_loop(0, plan.blocks_in_a_row, fill_block, kernels)
 
@@ -232,6 +230,13 @@ def _write(kernels: Kernels, block: Kernels, row: Array, column: Array) -> Kerne
     return Kernels(
         *(jax.lax.dynamic_update_slice(whole, part, (row, column)) for whole, part in zip(kernels, block, strict=True))
     )
+
+
+def _mirrored_block(kernels: Kernels, plan: _Plan, row: Array, column: Array) -> Kernels:
+    """Write a block's transpose, read back from the result: XLA would compute a block anew to transpose it."""
+    shape = (plan.rows.block, plan.columns.block)
+    blocks = (jax.lax.dynamic_slice(kernel, (row, column), shape) for kernel in kernels)
+    return _write(kernels, Kernels(*(block.T for block in blocks)), column, row)
 
 
 def _block(net: HasKernelRule, needs: Needs, x1: Array, x2: Array) -> Kernels:
