@@ -3,7 +3,7 @@
     python benchmarks/are_infinite_kernels_fast.py --peer PYTHON [--only fc,conv] [--seconds 40]
 
 PYTHON is the interpreter of an environment with neural-tangents (benchmarks/README.md says how to make it).
-Writes results/benchmarks/infinite_kernels.json, and draws benchmarks/infinite_kernels.png.
+Writes results/benchmarks/infinite_kernels.json, the tables of benchmarks/README.md, and infinite_kernels.png beside it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from duel import duel, start
-from figure import draw, precision_table, table
+from figure import draw, precision_table, table, write_tables
 
 HERE = Path(__file__).parent
 RECORD = HERE.parent / "results" / "benchmarks" / "infinite_kernels.json"
@@ -134,6 +134,7 @@ def main():
     RECORD.parent.mkdir(parents=True, exist_ok=True)
     RECORD.write_text(json.dumps({"date": str(date.today()), "rows": rows, "precision": precision}, indent=1) + "\n")
     draw(rows, HERE / "infinite_kernels.png")
+    write_tables(HERE / "README.md", "infinite kernels", rows, precision)
 
 
 if __name__ == "__main__":

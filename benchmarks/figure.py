@@ -40,6 +40,19 @@ def precision_table(rows):
     return lines
 
 
+def write_tables(path, mark, rows, precision):
+    """Put both tables between their marks."""
+    speed = "| case | ours | theirs | ratio | goal | | wall | floor | extra MB, ours | theirs | first call |"
+    errors = (
+        "| network | diagonal, ours | theirs | near repetitions, ours | theirs "
+        "| smallest eigenvalue, ours | theirs | double |"
+    )
+    tables = [speed, "|---" * 11 + "|", table(rows), "", errors, "|---" * 8 + "|", *precision_table(precision)]
+    text = path.read_text()
+    start = text.index("\n", text.index(f"<!-- {mark}")) + 1
+    path.write_text(text[:start] + "\n".join(tables) + "\n" + text[text.index("<!-- end -->", start) :])
+
+
 def draw(rows, path):
     """CPU time of both as multiples of the floor, case by case."""
     import matplotlib.pyplot as plt
