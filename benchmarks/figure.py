@@ -57,7 +57,7 @@ def draw(rows, path):
     """CPU time of both as multiples of the floor, case by case."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 0.34 * len(rows) + 1.2))
+    figure, axes = plt.subplots(figsize=(8, 0.3 * len(rows) + 1.2), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         floor = floor_seconds(row)
         times = [row[name]["cpu"] / floor for name in (OURS, THEIRS)]
@@ -67,7 +67,6 @@ def draw(rows, path):
     axes.set_yticks(range(len(rows)), [row["case"]["name"] for row in reversed(rows)], fontsize=7)
     axes.set_xscale("log")
     axes.axvline(1, color="black", lw=0.8)
-    axes.set_xlabel("CPU time over the machine's floor (arithmetic or memory traffic alone)")
-    axes.legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
+    axes.set_xlabel("CPU time, as a multiple of the machine's floor")
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     figure.savefig(path, dpi=120)
