@@ -125,6 +125,14 @@ def test_in_float32_kernels_are_right_where_inputs_nearly_coincide(name, distanc
         assert_close(single, exact, rtol=2e-5)
 
 
+def test_in_float32_a_pooled_image_is_at_no_angle_to_itself():
+    # Two sites: half of the pairs coincide, and an angle of √ε at each would show at 1e-4.
+    net = wl.cnn(depth=3, channels=1, kernel_size=(1,), w_std=2**0.5)
+    x = np.random.default_rng(0).standard_normal((8, 2, 300)).astype(np.float32)
+    single, double = (wl.kernel_matrix(net, jnp.asarray(x, dtype)) for dtype in (jnp.float32, jnp.float64))
+    assert_close(np.diag(single.ntk), np.diag(double.ntk), rtol=5e-6)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("net", [NET, POOLED], ids=["mlp", "pooled"])
 def test_a_black_image_has_finite_kernels_and_gradients(net, dtype):
