@@ -78,6 +78,16 @@ def test_a_symmetric_kernel_is_put_together_from_half_of_its_blocks(outputs, mod
     assert_close(wl.empirical_ntk(apply, params, x, outputs=outputs, batch_size=3), whole, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("x2", [None, slice(2)])
+def test_gradients_written_out_a_few_examples_at_a_time_give_the_same_kernel(monkeypatch, x2):
+    apply, params, x = example("circular", n=5)
+    other = None if x2 is None else x[x2]
+    at_once = wl.empirical_ntk(apply, params, x, other, method="structured")
+    plan = wl.structured.plan_gradients(apply, params, [x], jnp.eye(3), "full")
+    monkeypatch.setattr(wl.empirical, "_plan", lambda *_: plan._replace(rows=3))
+    assert_close(wl.empirical_ntk(apply, params, x, other, method="structured"), at_once, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_the_terms_of_layers_are_kernels_with_the_others_frozen(model, batch_size):
     apply, params, x, _ = model

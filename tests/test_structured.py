@@ -8,7 +8,14 @@ from helpers import assert_close
 from networks import NETWORKS, example
 
 import widelinear as wl
-from widelinear.structured import OuterProducts, contraction_order, kernel_contribution, parameter_gradients
+from widelinear.structured import (
+    OuterProducts,
+    contraction,
+    kernel_contribution,
+    parameter_gradients,
+    plan_gradients,
+    planned_gradients,
+)
 
 
 def explicit(gradient):
@@ -66,7 +73,25 @@ def test_a_contribution_is_the_inner_product_of_gradients_in_any_order_of_sums(s
 
 
 def test_a_layer_with_one_site_contracts_its_gram_matrices_first():
-    assert contraction_order(OuterProducts(jnp.ones((2, 1, 5)), jnp.ones((2, 3, 1, 4)))) != "optimal"
+    one, many = (OuterProducts(jnp.ones((2, s, 5)), jnp.ones((2, 3, s, 4))) for s in (1, 100))
+    assert not contraction(one, one, "full")[2]
+    assert contraction(many, many, "full")[2]
+
+
+def test_gradients_of_weights_with_many_sites_are_written_out():
+    apply, params, x = example("circular", n=5)
+    plan = plan_gradients(apply, params, [x], jnp.eye(3), "full")
+    assert dict(zip(sorted(params), plan.written_out, strict=True)) == {"b": False, "readout": False, "w": True}
+    found, planned = (
+        jax.jit(lambda p, f=f: f(p))(params)
+        for f in (
+            lambda p: parameter_gradients(apply, p, x, jnp.eye(3)),
+            lambda p: planned_gradients(apply, p, x, jnp.eye(3), plan),
+        )
+    )
+    assert planned[2].inputs.shape == (5, 1, 1)
+    for ours, theirs in zip(planned, found, strict=True):
+        assert_close(explicit(ours), explicit(theirs), atol=1e-13)
 
 
 def test_no_gradient_of_a_dense_network_is_ever_written_out():

@@ -4,15 +4,14 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import opt_einsum
 from jaxtyping import Array, Float
 
 from widelinear.linearize import Apply, Params
 from widelinear.structured import (
-    CONTRACTIONS,
+    CHUNK_BYTES,
     OuterProducts,
     Pairing,
-    contraction_order,
+    contraction,
     parameter_gradients,
     pull_back_flops,
 )
@@ -93,34 +92,44 @@ def method_costs(
     forward, backward = pull_back_flops(apply, params, x1, explicit=False)
     _, explicit_backward = pull_back_flops(apply, params, x1, explicit=True)
     pairs = n1 * n2 * (q * q if pairing == "full" else q)
-    gradients = jax.eval_shape(
-        lambda p, *xs: [parameter_gradients(apply, p, x, directions) for x in xs], params, x1, columns
-    )
-    contractions = [_contraction(g1, g2, pairing, x2 is None) for g1, g2 in zip(*gradients, strict=True)]
-    factors = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(gradients[:1] if x2 is None else gradients))
+    xs = [x1] if x2 is None else [x1, x2]
+    gradients = [jax.eval_shape(lambda p, x: parameter_gradients(apply, p, x, directions), params, x) for x in xs]
+    kernel = _of_outer_products(gradients, pairing)
+    factors = sum(_bytes(leaf) for leaf in jax.tree.leaves(gradients))
     return {
-        "structured": Cost(
-            flops=differentiated * (forward + q * backward) + sum(c.flops for c in contractions),
-            bytes=itemsize * factors + sum(c.bytes for c in contractions),
-        ),
+        "structured": Cost(differentiated * (forward + q * backward) + kernel.flops, kernel.bytes),
         "jacobian": Cost(
             flops=differentiated * (forward + q * explicit_backward) + 2 * pairs * size,
-            bytes=itemsize * (differentiated * q * size + factors),
+            bytes=itemsize * differentiated * q * size + factors,
         ),
         "vector products": Cost(
             flops=n2 * (forward + q * explicit_backward) + 2 * n1 * n2 * q * forward,
-            bytes=itemsize * (q * size + sum(math.prod(g.cotangents.shape) for g in gradients[0])),
+            bytes=itemsize * q * size + sum(_bytes(gradient.cotangents) for gradient in gradients[0]),
         ),
     }
 
 
-def _contraction(g1: OuterProducts, g2: OuterProducts, pairing: Pairing, symmetric: bool) -> Cost:
-    """The cost of `kernel_contribution`, its largest intermediate result included."""
-    operands = (g1.inputs, g2.inputs, g1.cotangents, g2.cotangents)
-    shapes = [leaf.shape for leaf in operands]
-    order = contraction_order(g1)
-    _, info = opt_einsum.contract_path(CONTRACTIONS[pairing], *shapes, shapes=True, optimize=order)
-    flops = float(info.opt_cost)
-    if symmetric and info.path[:2] == [(0, 2), (0, 1)]:  # explicit gradients first: made once, used on both sides
-        flops -= 2.0 * math.prod(g1.cotangents.shape) * g1.inputs.shape[2]
-    return Cost(flops, g1.cotangents.dtype.itemsize * float(info.largest_intermediate))
+def _of_outer_products(gradients: list[list[OuterProducts]], pairing: Pairing) -> Cost:
+    """What `kernel_gradients` and `kernel_contribution` take beside the pull-back."""
+    flops, held, passing = 0.0, 0.0, 0.0
+    for same in zip(*gradients, strict=True):
+        operations, largest, explicit = contraction(same[0], same[-1], pairing)
+        factors = sum(_bytes(leaf) for leaf in jax.tree.leaves(same))
+        written = [
+            2.0 * math.prod(g.cotangents.shape) * g.inputs.shape[2] for g in same
+        ]  # operations to sum over sites
+        if explicit:
+            # With one set of inputs `contraction` counts twice what is written out once.
+            flops += operations - (written[0] if len(same) == 1 else 0.0)
+            held += sum(
+                w / (2 * g.inputs.shape[1]) * g.inputs.dtype.itemsize for w, g in zip(written, same, strict=True)
+            )
+            passing += factors
+        else:
+            flops += operations
+            held += factors + largest * same[0].inputs.dtype.itemsize
+    return Cost(flops, held + min(passing, CHUNK_BYTES))
+
+
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
+    return math.prod(leaf.shape) * leaf.dtype.itemsize

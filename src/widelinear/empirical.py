@@ -14,7 +14,7 @@ from widelinear.costs import Cost, Method, cheapest, method_costs
 from widelinear.linearize import Apply, Params
 from widelinear.models import output_shape
 from widelinear.progress import progress
-from widelinear.structured import Pairing, kernel_contribution, parameter_gradients
+from widelinear.structured import OuterProducts, Pairing, Plan, kernel_contribution, plan_gradients, planned_gradients
 
 Outputs = str | int
 _Kernel = Float[Array, "n1 n2 ..."]
@@ -71,7 +71,7 @@ def empirical_ntk(
     """
     directions, pairing = _directions(output_shape("empirical_ntk", apply, params, x1), outputs)
     if method is None:
-        method = _cheapest(apply, outputs, *_shapes(params, x1, x2, batch_size))
+        method = _cheapest(apply, outputs, batch_size, *_frozen(params, x1, x2))
     if method not in METHODS:
         raise ValueError(f"empirical_ntk: method must be one of {', '.join(METHODS)}, but came {method!r}.")
 
@@ -132,11 +132,10 @@ def empirical_ntk_terms(
     """
     directions, pairing = _directions(output_shape("empirical_ntk_terms", apply, params, x1), outputs)
     group = group or (lambda path: jax.tree_util.keystr(path[:-1], simple=True, separator="/"))
-    names = [group(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    names = tuple(group(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
 
     def block(x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."] | None) -> dict[str, _Kernel]:
-        terms = _terms(apply, params, x1, x2, directions, pairing)
-        return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
+        return _structured(apply, params, x1, x2, directions, pairing, names)
 
     kernels = _by_blocks(block, x1, x2, batch_size)
     return {name: kernels[name] / len(directions) if outputs == "mean" else kernels[name] for name in kernels}
@@ -273,21 +272,25 @@ def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[A
     )
 
 
-def _shapes(params: Params, x1: Array, x2: Array | None, batch_size: int | None) -> tuple[Any, tuple[Any, ...]]:
-    """Structure and shapes of all that goes into one block: hashable, to remember the choice of method by."""
-
-    def rows(x: Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((min(x.shape[0], batch_size or x.shape[0]), *x.shape[1:]), x.dtype)
-
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-    leaves, structure = jax.tree.flatten((shapes, rows(x1), None if x2 is None else rows(x2)))
-    return structure, tuple(leaves)
+def _frozen(*arguments: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Structure and shapes of arguments: hashable, to remember by what was found out from shapes."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 @lru_cache(maxsize=256)
-def _cheapest(apply: Apply, outputs: Outputs, structure: Any, shapes: tuple[Any, ...]) -> Method:
-    params, x1, x2 = jax.tree.unflatten(structure, shapes)
-    return cheapest(ntk_cost(apply, params, x1, x2, outputs=outputs), MEMORY)
+def _cheapest(
+    apply: Apply, outputs: Outputs, batch_size: int | None, structure: Any, shapes: tuple[Any, ...]
+) -> Method:
+    params, *xs = jax.tree.unflatten(structure, shapes)
+    blocks = [x and x.update(shape=(min(x.shape[0], batch_size or x.shape[0]), *x.shape[1:])) for x in xs]
+    return cheapest(ntk_cost(apply, params, *blocks, outputs=outputs), MEMORY)
+
+
+@lru_cache(maxsize=256)
+def _plan(apply: Apply, pairing: Pairing, structure: Any, shapes: tuple[Any, ...]) -> Plan:
+    params, xs, directions = jax.tree.unflatten(structure, shapes)
+    return plan_gradients(apply, params, xs, directions, pairing)
 
 
 def _by_blocks(
@@ -337,23 +340,6 @@ def _mirrored(kernel: Float[Array, "n1 n2 ..."]) -> Float[Array, "n2 n1 ..."]:
     return jnp.transpose(kernel, (1, 0, 3, 2) if kernel.ndim == 4 else (1, 0, *range(2, kernel.ndim)))
 
 
-@partial(jax.jit, static_argnames=("apply", "pairing"))
-def _terms(
-    apply: Apply,
-    params: Params,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None,
-    directions: Float[Array, "q k"],
-    pairing: Pairing,
-) -> list[_Kernel]:
-    """What each parameter contributes, from outer products."""
-    g1 = parameter_gradients(apply, params, x1, directions)
-    g2 = g1 if x2 is None else parameter_gradients(apply, params, x2, directions)
-    terms = [kernel_contribution(*gradients, pairing) for gradients in zip(g1, g2, strict=True)]
-    return [_inputs_first(term.astype(directions.dtype)) for term in terms]
-
-
-@partial(jax.jit, static_argnames=("apply", "pairing"))
 def _structured(
     apply: Apply,
     params: Params,
@@ -361,8 +347,51 @@ def _structured(
     x2: Float[Array, "n2 ..."] | None,
     directions: Float[Array, "q k"],
     pairing: Pairing,
-) -> _Kernel:
-    return sum(_terms(apply, params, x1, x2, directions, pairing))
+    names: tuple[str, ...] | None = None,
+) -> Any:
+    """From outer products; with `names`, one for each parameter, what each name contributes."""
+    xs = [x1] if x2 is None else [x1, x2]
+    plan = _plan(apply, pairing, *_frozen(params, xs, directions))
+    if plan.rows >= max(map(len, xs)):
+        return _at_once(apply, params, xs, directions, pairing, plan, names)
+
+    def in_turn(x: Float[Array, "n ..."]) -> list[OuterProducts]:
+        # Separate programs, not a loop in one: XLA's convolutions are slow inside a loop on a CPU.
+        parts = [
+            jax.tree.map(lambda leaf, old=old: leaf[old:], _planned_gradients(apply, params, x[rows], directions, plan))
+            for rows, old in _slices(len(x), plan.rows)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+    return _contracted([in_turn(x) for x in xs], pairing, names)
+
+
+_planned_gradients = jax.jit(planned_gradients, static_argnames=("apply", "plan"))
+
+
+@partial(jax.jit, static_argnames=("apply", "pairing", "plan", "names"))
+def _at_once(
+    apply: Apply,
+    params: Params,
+    xs: list[Array],
+    directions: Float[Array, "q k"],
+    pairing: Pairing,
+    plan: Plan,
+    names: tuple[str, ...] | None,
+) -> _Kernel | dict[str, _Kernel]:
+    """As one program, for a layer's weight and bias to share the Gram matrix of their cotangents."""
+    return _contracted([planned_gradients(apply, params, x, directions, plan) for x in xs], pairing, names)
+
+
+@partial(jax.jit, static_argnames=("pairing", "names"))
+def _contracted(
+    gradients: list[list[OuterProducts]], pairing: Pairing, names: tuple[str, ...] | None
+) -> _Kernel | dict[str, _Kernel]:
+    terms = [kernel_contribution(g1, g2, pairing) for g1, g2 in zip(gradients[0], gradients[-1], strict=True)]
+    terms = [_inputs_first(term) for term in terms]
+    if names is None:
+        return jnp.asarray(sum(terms))
+    return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
 
 
 @partial(jax.jit, static_argnames=("apply", "pairing"))
@@ -421,4 +450,4 @@ def _inputs_first(kernel: Float[Array, "..."]) -> _Kernel:
     return jnp.transpose(kernel, (0, 2, 1, 3)) if kernel.ndim == 4 else kernel
 
 
-METHODS = {"structured": _structured, "jacobian": _jacobian, "vector products": _vector_products}
+METHODS: dict[str, Any] = {"structured": _structured, "jacobian": _jacobian, "vector products": _vector_products}

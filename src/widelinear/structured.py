@@ -16,10 +16,12 @@ a parameter's gradient is a matrix product or a convolution, its operands are ta
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import opt_einsum
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 from jax.extend.core import Literal as Constant
@@ -36,6 +38,7 @@ CONTRACTIONS = {
     "trace": "asi,bti,aqso,bqto->ab",
 }
 GRAMS_FIRST: list[tuple[int, ...]] = [(0, 1), (0, 1), (0, 1)]
+CHUNK_BYTES = 2**26  # inputs and cotangents of this size are held at a time where gradients are written out
 CALLS = {"jit", "pjit", "closed_call", "remat2", "checkpoint"}  # names of operations that hold a program to be run
 REARRANGEMENTS = frozenset({"transpose", "reshape", "squeeze", "neg", "copy"})  # these keep inner products of gradients
 
@@ -98,13 +101,86 @@ def parameter_gradients(
     return [OuterProducts(*factors) for factors in zip(inputs, cotangents, strict=True)]
 
 
+class Plan(NamedTuple):
+    """How the gradients of a network are held for its kernel.
+
+    Args:
+        written_out: for each parameter, whether its explicit gradient takes fewer operations than its outer products.
+        rows: examples whose inputs and cotangents of all sites are held at a time, where some gradient is written out.
+
+    Example:
+        >>> Plan(written_out=(True, False), rows=4).rows
+        4
+
+    Source: house code. Oracle: that of `plan_gradients`.
+    """
+
+    written_out: tuple[bool, ...]
+    rows: int
+
+
+def plan_gradients(apply: Apply, params: Params, xs: Sequence[Any], directions: Any, pairing: Pairing) -> Plan:
+    """Choose for each parameter between outer products and an explicit gradient, from shapes alone.
+
+    Args:
+        apply: the network, `apply(params, x)`.
+        params: its parameters, or their shapes.
+        xs: the inputs, or two sets of them, or their shapes.
+        directions: which combinations of outputs, as in `parameter_gradients`, or their shape.
+        pairing: as in `kernel_contribution`.
+
+    Returns:
+        A `Plan`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> plan_gradients(lambda w, x: (x @ w).sum(1), jnp.ones((2, 3)), [jnp.ones((1, 99, 2))], jnp.eye(3), "full")
+        Plan(written_out=(True,), rows=1)
+
+    Source: opt_einsum's count. Oracle: the operations of the compiled program (`tests/test_costs.py`).
+    """
+    shapes = [jax.eval_shape(partial(parameter_gradients, apply), params, x, directions) for x in xs]
+    written_out = tuple(contraction(g1, g2, pairing)[2] for g1, g2 in zip(shapes[0], shapes[-1], strict=True))
+    one_example = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes[0]))
+    largest = max(x.shape[0] for x in xs)
+    return Plan(written_out, min(largest, max(1, CHUNK_BYTES // one_example)) if any(written_out) else largest)
+
+
+def planned_gradients(
+    apply: Apply, params: Params, x: Float[Array, "n ..."], directions: Float[Array, "q k"], plan: Plan
+) -> list[OuterProducts]:
+    """Gradients as from `parameter_gradients`, written out where the plan says so.
+
+    Args:
+        apply: the network, `apply(params, x)`.
+        params: its parameters.
+        x: inputs.
+        directions: which combinations of outputs.
+        plan: from `plan_gradients`.
+
+    Returns:
+        `OuterProducts` for every leaf of `params`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> plan, x = Plan(written_out=(True,), rows=1), jnp.ones((1, 99, 2))
+        >>> (gradient,) = planned_gradients(lambda w, x: (x @ w).sum(1), jnp.ones((2, 3)), x, jnp.eye(3), plan)
+        >>> gradient.inputs.shape, gradient.cotangents.shape
+        ((1, 1, 1), (1, 3, 1, 6))
+
+    Source: chain rule. Oracle: explicit Jacobians (`tests/test_structured.py`).
+    """
+    found = parameter_gradients(apply, params, x, directions)
+    return [_written_out(g) if explicit else g for g, explicit in zip(found, plan.written_out, strict=True)]
+
+
 def kernel_contribution(g1: OuterProducts, g2: OuterProducts, pairing: Pairing) -> Float[Array, "..."]:
     r"""The inner products of one parameter's gradients at two sets of examples.
 
     $$\Theta_{aq,br} = \sum_{st} (u_{as} \cdot u_{bt})\,(v_{aqs} \cdot v_{brt}).$$
 
-    The sums are done in the order that takes the fewest operations. With one site that is a Hadamard product of two
-    Gram matrices; with many, it may be the sum over sites first, which is the explicit gradient.
+    With one site this is a Hadamard product of two Gram matrices: a layer's weight and bias share that of its
+    cotangents, which XLA computes once. With more, the sums are done in the order that takes the fewest operations.
 
     Args:
         g1: gradients at $n_1$ examples.
@@ -123,27 +199,31 @@ def kernel_contribution(g1: OuterProducts, g2: OuterProducts, pairing: Pairing) 
     Source: paper, eq. 4. Oracle: explicit Jacobians (`tests/test_structured.py`).
     """
     (u1, v1), (u2, v2) = g1, g2
-    return jnp.einsum(CONTRACTIONS[pairing], u1, u2, v1, v2, optimize=contraction_order(g1))
+    return jnp.einsum(CONTRACTIONS[pairing], u1, u2, v1, v2, optimize=_order(g1))
 
 
-def contraction_order(gradient: OuterProducts) -> str | list[tuple[int, ...]]:
-    """The order of the sums in `kernel_contribution`, as `einsum` takes it.
+def contraction(g1: OuterProducts, g2: OuterProducts, pairing: Pairing) -> tuple[float, float, bool]:
+    """What `kernel_contribution` costs, known from shapes.
 
     Args:
-        gradient: gradients of one parameter.
+        g1: gradients, or their shapes.
+        g2: gradients of the same parameter at other examples.
+        pairing: as in `kernel_contribution`.
 
     Returns:
-        Gram matrices first where there is one site: a layer's weight and bias then share the Gram of its cotangents,
-        which XLA computes once. Else the order with the fewest operations.
+        Operations, numbers in the largest intermediate result, and whether sites are summed first: explicit gradients.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> contraction_order(OuterProducts(jnp.ones((3, 4, 5)), jnp.ones((3, 2, 4, 6))))
-        'optimal'
+        >>> g = OuterProducts(jnp.ones((3, 1, 5)), jnp.ones((3, 2, 1, 4)))
+        >>> contraction(g, g, "trace")[2]
+        False
 
-    Source: house choice. Oracle: the operations of the compiled program (`tests/test_costs.py`).
+    Source: opt_einsum's count. Oracle: the operations of the compiled program (`tests/test_costs.py`).
     """
-    return GRAMS_FIRST if gradient.inputs.shape[1] == 1 else "optimal"
+    shapes = [leaf.shape for leaf in (g1.inputs, g2.inputs, g1.cotangents, g2.cotangents)]
+    _, path = opt_einsum.contract_path(CONTRACTIONS[pairing], *shapes, shapes=True, optimize=_order(g1))
+    return float(path.opt_cost), float(path.largest_intermediate), path.path[:2] == [(0, 2), (0, 1)]
 
 
 def pull_back_flops(apply: Apply, params: Params, x: Any, *, explicit: bool) -> tuple[float, float]:
@@ -173,6 +253,18 @@ def pull_back_flops(apply: Apply, params: Params, x: Any, *, explicit: bool) -> 
     forward = sum(_flops(eqn) for eqn in network.jaxpr.eqns)
     backward = sum(_flops(eqn) for eqn in _needed(jaxpr.eqns, wanted) if any(map(varies, eqn.outvars)))
     return forward, backward
+
+
+def _order(gradient: OuterProducts) -> str | list[tuple[int, ...]]:
+    """The order of the sums in `kernel_contribution`, as `einsum` takes it."""
+    return GRAMS_FIRST if gradient.inputs.shape[1] == 1 else "optimal"
+
+
+def _written_out(gradient: OuterProducts) -> OuterProducts:
+    """Summed over its sites: one site, with the input 1."""
+    inputs, cotangents = gradient
+    explicit = jnp.einsum("nsi,nqso->nqio", inputs, cotangents)
+    return OuterProducts(jnp.ones_like(inputs[:, :1, :1]), explicit.reshape(*explicit.shape[:2], 1, -1))
 
 
 class _Factor(NamedTuple):
