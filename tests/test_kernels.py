@@ -193,6 +193,18 @@ def test_neural_tangents_numbers_are_met(name):
         assert_close(jnp.diag(ours), np.diag(diagonal), rtol=1e-8)
 
 
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the frozen neural-tangents numbers are not beside this checkout")
+@pytest.mark.parametrize("name", ["fc_erf_d2_w1.5_b0.05", "fc_gelu_d2", "conv_relu_same_gap"])
+def test_in_float32_the_errors_are_a_few_roundings_of_the_variances(name):
+    # An entry may be small because large terms cancel, so errors are measured on the scale of the diagonal.
+    with np.load(REFERENCE, allow_pickle=False) as reference:
+        x = jnp.asarray(reference["vec_x1" if name.startswith("fc_") else "img_x1"], jnp.float32)
+        theirs = [reference[f"{name}/{key}"] for key in ("nngp_11", "ntk_11")]
+    for ours, exact in zip(wl.kernel_matrix(reference_nets()[name], x), theirs, strict=True):
+        scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
+        assert (np.abs(np.asarray(ours, float) - exact) / scale).max() < 16 * np.finfo(np.float32).eps
+
+
 def test_gradients_in_hyperparameters_are_those_of_finite_differences():
     x = images(2)
 
