@@ -195,3 +195,18 @@ def test_any_finite_inputs_give_kernels(data, dtype, activation):
         assert_close(kernel, kernel.T, rtol=1e-5)
         scale = np.sqrt(np.outer(np.diag(kernel), np.diag(kernel)))
         assert (np.abs(kernel) <= scale * (1 + 1e-5)).all(), "Cauchy and Schwarz"
+
+
+@hypothesis.settings(max_examples=10)
+@hypothesis.given(
+    n1=st.integers(1, 3), n2=st.integers(1, 3), sites=st.lists(st.integers(1, 3), max_size=2), pool=st.booleans()
+)
+def test_any_shapes_give_the_kernel_of_swapped_inputs_transposed(n1, n2, sites, pool):
+    rng = np.random.default_rng(0)
+    x1, x2 = (jnp.asarray(rng.standard_normal((n, *sites, 2))) for n in (n1, n2))
+    hidden = [wl.Conv(1, (2,) * len(sites))] if sites else [wl.Dense(1)]
+    after = wl.GlobalAvgPool() if pool and sites else wl.Flatten()
+    net = wl.Serial([*hidden, wl.Activate(wl.relu), after, wl.Dense(1, 1.2, 0.1)])
+    for kernel, swapped in zip(wl.kernel_matrix(net, x1, x2), wl.kernel_matrix(net, x2, x1), strict=True):
+        assert kernel.shape == (n1, n2)
+        assert_close(kernel, swapped.T, rtol=1e-12)
