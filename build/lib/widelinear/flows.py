@@ -1,0 +1,166 @@
+r"""Training a linear model on any loss: an ordinary differential equation for its dual coefficients.
+
+Squared loss has the closed forms of `widelinear.dynamics`; it is how this is checked. Other losses, cross-entropy
+first, are integrated with diffrax, the optional dependency `widelinear[flows]`.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from widelinear.loop import Loss
+from widelinear.rules import FLOW, Flow, HeavyBallFlow, Rule, Time
+
+State = tuple[Array, ...]
+
+
+def dual_flow(
+    loss: Loss,
+    ntk: Float[Array, "n1 n2"],
+    f0: Float[Array, "r k"],
+    y: Float[Array, "s l"],
+    time: Time,
+    rule: Rule = FLOW,
+    *,
+    tolerance: float | None = None,
+    max_steps: int = 2**17,
+) -> Float[Array, "*t r k"]:
+    r"""The dual coefficients of a linear model while gradient flow trains it on any loss.
+
+    $$\dot c_t = -\nabla_f\,\ell(f_t, y), \qquad f_t = f_0(X) + \Theta\,c_t, \qquad c_0 = 0,$$
+
+    and with heavy-ball momentum $\ddot c_t = -\gamma\,\dot c_t - \nabla_f\,\ell(f_t, y)$ from rest.
+    As with `dual_coefficients`, outputs at any inputs are $f_0(x) + \Theta(x, X)\,c_t$, and weights
+    `weight_change(apply, params0, x, c_t)`: one integration serves them all.
+
+    Time is that of the loss as it is given: with `mse_loss` or `cross_entropy_loss`, means both, it is the learning
+    rate × steps of `train`, and nothing is converted.
+
+    Args:
+        loss: `loss(outputs, y)`, differentiable in the outputs.
+        ntk: $\Theta(X, X)$ on the n training inputs; a finite network with several outputs needs `flatten_outputs`,
+            and a loss that takes its outputs as a column.
+        f0: $f_0(X)$, the initial outputs, shape (n, k).
+        y: training targets, as the loss takes them, with n rows.
+        time: one time or an array of them, finite, in any order.
+        rule: `Flow`, or `HeavyBallFlow` with the learning rate of the same loss.
+        tolerance: relative and absolute error of a step, on the coefficients; by default 1e-9 in float64 and 1e-5 in
+            float32. Outputs carry a small multiple of $\lambda_{\max}$ times it.
+        max_steps: how many steps the solver (Tsit5, explicit) may take: about $\lambda_{\max} t / 3$ are needed late.
+
+    Returns:
+        $c_t$, shape (n, k), with the axes of `time` in front.
+
+    Raises:
+        ModuleNotFoundError: if diffrax is not installed.
+        TypeError: if the rule is a discrete one.
+        ValueError: if shapes disagree, or a time is negative, infinite or NaN.
+        RuntimeError: if the solver needs more than `max_steps` (inside `jit` later times are infinite instead).
+
+    Example:
+        >>> import jax.numpy as jnp, widelinear as wl
+        >>> ntk, labels = jnp.array([[2.0, 0.5], [0.5, 1.0]]), jnp.eye(2)
+        >>> c = wl.dual_flow(wl.cross_entropy_loss, ntk, jnp.zeros((2, 2)), labels, time=jnp.array([0.0, 50.0]))
+        >>> outputs = ntk @ c
+        >>> bool(wl.cross_entropy_loss(outputs[1], labels) < 0.2 * wl.cross_entropy_loss(outputs[0], labels))
+        True
+
+    Source: paper, S4, S10 and S11. Oracle: the closed form of squared loss, frozen neural-tangents numbers, and
+    gradient descent with small steps (`tests/test_flows.py`).
+    """
+    _check_arguments(ntk, f0, y, rule)
+    times = jnp.asarray(time).astype(f0.dtype)
+    _check_finite(times)
+    tolerance = tolerance or (1e-9 if f0.dtype == jnp.float64 else 1e-5)
+    flat, steps = _integrate(loss, ntk, f0, y, times.reshape(-1), rule, tolerance, max_steps)
+    _check_steps(steps, max_steps)
+    return flat.reshape(*times.shape, *f0.shape)
+
+
+@partial(jax.jit, static_argnames=("loss", "max_steps"))
+def _integrate(
+    loss: Loss, ntk: Array, f0: Array, y: Array, times: Float[Array, " t"], rule: Rule, tolerance: Any, max_steps: int
+) -> tuple[Float[Array, "t n k"], Int[Array, ""]]:
+    """The coefficients at every time, and how many steps that took."""
+    diffrax = _diffrax()
+    start = (jnp.zeros_like(f0),) * (1 if isinstance(rule, Flow) else 2)
+    order = jnp.argsort(times)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(_velocity(loss, rule)),
+        diffrax.Tsit5(),
+        t0=jnp.zeros_like(times[0]),
+        t1=times[order[-1]],
+        dt0=None,
+        y0=start,
+        args=(ntk, f0, y),
+        saveat=diffrax.SaveAt(ts=times[order]),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        max_steps=max_steps,
+        throw=False,
+    )
+    return solution.ys[0][jnp.argsort(order)], solution.stats["num_steps"]
+
+
+def _velocity(loss: Loss, rule: Rule) -> Callable[[Array, State, tuple[Array, Array, Array]], State]:
+    """The right-hand side for the state (c, ċ); without momentum the state is c alone."""
+
+    def velocity(_: Array, state: State, problem: tuple[Array, Array, Array]) -> State:
+        ntk, f0, y = problem
+        force = -jax.grad(loss)(f0 + ntk @ state[0], y)
+        if isinstance(rule, HeavyBallFlow):
+            return state[1], force - rule.damping.astype(force.dtype) * state[1]
+        return (force,)
+
+    return velocity
+
+
+def _diffrax() -> Any:
+    """diffrax, or one sentence on how to get it."""
+    try:
+        return importlib.import_module("diffrax")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "dual_flow needs diffrax, which is not installed; do pip install 'widelinear[flows]' "
+            "(on Colab: pip install diffrax 'lineax<0.1.1', which keeps its JAX)."
+        ) from error
+
+
+def _check_arguments(ntk: Array, f0: Array, y: Array, rule: object) -> None:
+    if not isinstance(rule, Flow | HeavyBallFlow):
+        raise TypeError(
+            f"rule: expected Flow or HeavyBallFlow, but came {rule}; discrete steps on any loss are what `train` does."
+        )
+    n = len(f0)
+    if f0.ndim != 2 or ntk.shape != (n, n) or len(y) != n:
+        raise ValueError(
+            f"ntk, f0, y: expected shapes (n, n), (n, k) and n rows, but came {ntk.shape}, {f0.shape} and {y.shape}; "
+            "all three belong to the training inputs."
+        )
+    known = [array for array in (ntk, f0, y) if not isinstance(array, jax.core.Tracer)]
+    if not all(np.isfinite(array).all() for array in known):
+        raise ValueError("ntk, f0, y: expected finite numbers, but came NaN or infinity; check the inputs.")
+
+
+def _check_finite(times: Float[Array, "*t"]) -> None:
+    if isinstance(times, jax.core.Tracer):
+        return
+    known = np.asarray(times)
+    if not ((known >= 0) & np.isfinite(known)).all():
+        raise ValueError(
+            f"time: expected finite times from 0 on, but came {known.ravel()[:5]}; "
+            "an ODE has no closed form at infinity, and cross-entropy no end."
+        )
+
+
+def _check_steps(steps: Int[Array, ""], max_steps: int) -> None:
+    if not isinstance(steps, jax.core.Tracer) and int(steps) >= max_steps:
+        raise RuntimeError(
+            f"dual_flow: {max_steps} steps of the solver did not reach the last time; train for a shorter time, or "
+            "raise max_steps or tolerance."
+        )

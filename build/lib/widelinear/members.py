@@ -1,0 +1,131 @@
+"""Many networks that differ in their initialization alone, trained at once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from widelinear.linearize import Apply, Params
+from widelinear.loop import Advance, Loss, compiled_loop, models_on
+from widelinear.progress import progress
+from widelinear.training import History, Record, checked_steps, mse_loss
+
+
+def train_ensemble(
+    init: Callable[[Array, Float[Array, "n ..."]], Params],
+    apply: Apply,
+    key: Array,
+    members: int,
+    x: Float[Array, "n ..."],
+    y: Float[Array, "n k"],
+    *,
+    optimizer: optax.GradientTransformation,
+    steps: Sequence[int] | Int[np.ndarray, " r"],
+    record: Callable[[Params], Record],
+    loss: Loss = mse_loss,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
+) -> History:
+    r"""Train many initializations of one network on the full batch, in blocks that are spread over devices.
+
+    $$\theta^{(a)}_0 = \text{init}(\text{key}_a), \qquad
+      \theta^{(a)}_{i+1} = \theta^{(a)}_i + \text{update}\big(\nabla_\theta\,\ell(f(X; \theta^{(a)}_i), y)\big).$$
+
+    Args:
+        init: draws parameters, `init(key, x)`.
+        apply: the network, `apply(params, x)`.
+        key: folded with the number of a member; how many others there are, and where they run, changes none.
+        members: how many networks.
+        x: training inputs.
+        y: training targets.
+        optimizer: an optax optimizer.
+        steps: increasing step numbers at which to record; the run ends at the last.
+        record: a function of one member's parameters; any pytree of arrays. Parameters themselves are not kept.
+        loss: `loss(outputs, y)`.
+        batch_size: members trained together on each device, which bounds memory. By default 1 on a CPU, where a wide
+            network alone stays in the cache, and 64 elsewhere.
+        mesh: the devices to use; by default all.
+
+    Returns:
+        `History`: steps; records with the axes (r, members) in front; no parameters.
+
+    Raises:
+        ValueError: if there are no members, or the steps do not increase.
+        FloatingPointError: if a record is not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, widelinear as wl
+        >>> net, x, y = wl.mlp(depth=1, width=8), jnp.eye(3), jnp.ones((3, 1))
+        >>> run = wl.train_ensemble(net.init, net.apply, jax.random.key(0), 5, x, y, optimizer=optax.sgd(0.1),
+        ...                         steps=[0, 10], record=lambda params: net.apply(params, x))
+        >>> run.records.shape
+        (2, 5, 3, 1)
+
+    Source: paper, §2.4 and Figure 2. Oracle: the members one by one (`tests/test_members.py`).
+    """
+    steps = checked_steps(steps)
+    if members < 1 or (batch_size is not None and batch_size < 1):
+        raise ValueError(
+            f"train_ensemble: members and batch_size must be at least 1, but came {members} and {batch_size}."
+        )
+    batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 64)
+    mesh = Mesh(np.asarray(jax.devices() if mesh is None else mesh.devices).reshape(-1), ("members",))
+    block = _block(_member(init, compiled_loop(loss, optimizer, None), optimizer, record), batch_size, mesh)
+    size = batch_size * mesh.size
+    firsts = np.concatenate([[0], steps[:-1]])
+    shared = (key, (firsts, steps - firsts), models_on(x, {"": apply}, None), x, y)
+    blocks = [
+        jax.device_get(block(np.arange(first, first + size), *shared))
+        for first in progress("ensemble", range(0, members, size), unit="block of members")
+    ]
+    records = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts)[:members], 0, 1), *blocks)
+    _check_finite(records, steps)
+    return History(steps, records, None)
+
+
+def _member(
+    init: Callable[[Array, Array], Params],
+    advance: Advance,
+    optimizer: optax.GradientTransformation,
+    record: Callable[[Params], Record],
+) -> Callable[..., Record]:
+    """A function that draws one member, trains it and returns its records, stacked."""
+
+    def member(number: Int[Array, ""], key: Array, intervals: Any, models: Any, x: Array, y: Array) -> Record:
+        def to_next_record(state: Any, interval: tuple[Int[Array, ""], Int[Array, ""]]) -> tuple[Any, Record]:
+            state = advance(*state, *interval, models, x, y, None)
+            return state, record(state[0][""])
+
+        params = init(jax.random.fold_in(key, number), x)
+        start = ({"": params}, {"": optimizer.init(params)})
+        return jax.lax.scan(to_next_record, start, intervals)[1]
+
+    return member
+
+
+def _block(member: Callable[..., Record], batch_size: int, mesh: Mesh) -> Callable[..., Record]:
+    """Members by their numbers, each device its share of them."""
+    here, everywhere = PartitionSpec("members"), PartitionSpec()
+
+    def on_one_device(numbers: Int[Array, " b"], *shared: Any) -> Record:
+        if batch_size == 1:  # `vmap` of one network costs half as much again
+            return jax.tree.map(lambda leaf: leaf[None], member(numbers[0], *shared))
+        return jax.vmap(lambda number: member(number, *shared))(numbers)
+
+    arguments = (here, *[everywhere] * 5)
+    return jax.jit(jax.shard_map(on_one_device, mesh=mesh, in_specs=arguments, out_specs=here, check_vma=False))
+
+
+def _check_finite(records: Record, steps: Int[np.ndarray, " r"]) -> None:
+    for leaf in jax.tree.leaves(records):
+        finite = np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=-1)
+        if not finite.all():
+            row, number = np.argwhere(~finite)[0]
+            raise FloatingPointError(
+                f"train_ensemble: records must stay finite, but at step {steps[row]} that of member {number} is not: "
+                "training has diverged; lower the learning rate."
+            )

@@ -1,0 +1,100 @@
+r"""The infinite-width kernels by sampling finite networks: for any `init` and `apply`, with a standard error."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from widelinear.empirical import empirical_nngp, empirical_ntk
+from widelinear.kernels import Kernels
+from widelinear.linearize import Apply, Params
+from widelinear.progress import progress
+
+
+class SampledKernels(NamedTuple):
+    r"""Kernels averaged over random networks, and how far the average may be off.
+
+    Args:
+        mean: `Kernels`: the average NNGP and tangent kernels, shape (n1, n2).
+        standard_error: `Kernels`: the standard errors of these averages, shape (n1, n2).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> zeros = Kernels(jnp.zeros((1, 1)), jnp.zeros((1, 1)))
+        >>> SampledKernels(mean=zeros, standard_error=zeros).mean.ntk.shape
+        (1, 1)
+
+    Source: paper, Figures S9 and S10. Oracle: that of `monte_carlo_kernels`.
+    """
+
+    mean: Kernels
+    standard_error: Kernels
+
+
+def monte_carlo_kernels(
+    init: Callable[[Array, Array], Params],
+    apply: Apply,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None = None,
+    *,
+    key: Array,
+    samples: int,
+    batch_size: int | None = None,
+) -> SampledKernels:
+    r"""The kernels of networks of one width, averaged over random parameters and over outputs.
+
+    $$\bar{\mathcal K} = \frac1M \sum_{s=1}^M \frac1k \sum_{i=1}^k f_i^s(x)\,f_i^s(x'), \qquad
+      \bar\Theta = \frac1M \sum_{s=1}^M \frac1k \sum_{i=1}^k \nabla_\theta f_i^s(x) \cdot \nabla_\theta f_i^s(x').$$
+
+    For layers without a kernel rule it stands in for `kernel_matrix`. Its distance to the limit has two parts: the
+    standard error, which falls as $1/\sqrt M$, and that of the mean, which falls with the width only.
+
+    Args:
+        init: draws parameters, `init(key, x)`.
+        apply: the network, `apply(params, x)`.
+        x1: inputs.
+        x2: more inputs; by default `x1` again.
+        key: a JAX random key.
+        samples: the number $M$ of networks, at least 2.
+        batch_size: bounds memory, as in `empirical_ntk`.
+
+    Returns:
+        `SampledKernels`: means and standard errors.
+
+    Raises:
+        ValueError: if there are fewer than 2 samples, which have no standard error.
+
+    Example:
+        >>> import jax, widelinear as wl
+        >>> net, x = wl.mlp(depth=1, width=64), jax.numpy.eye(3)
+        >>> sampled = wl.monte_carlo_kernels(net.init, net.apply, x, key=jax.random.key(0), samples=4)
+        >>> sampled.mean.ntk.shape, bool((sampled.standard_error.ntk >= 0).all())
+        ((3, 3), True)
+
+    Source: paper, Figures S9 and S10. Oracle: NumPy's mean and deviation of single networks, and the limit
+    (`tests/test_monte_carlo.py`).
+    """
+    if samples < 2:
+        raise ValueError(f"monte_carlo_kernels: samples must be at least 2, but came {samples}; one has no error.")
+
+    @jax.jit
+    def one(key: Array) -> Kernels:
+        params = init(key, x1[:1])
+        ntk = empirical_ntk(apply, params, x1, x2, outputs="mean", batch_size=batch_size)
+        return Kernels(empirical_nngp(apply, params, x1, x2), ntk)
+
+    mean = squares = jax.tree.map(lambda kernel: jnp.zeros(kernel.shape, kernel.dtype), jax.eval_shape(one, key))
+    for count, sample_key in enumerate(progress("networks", jax.random.split(key, samples), unit="network"), start=1):
+        mean, squares = _updated(mean, squares, one(sample_key), count)
+    return SampledKernels(mean, jax.tree.map(lambda s: jnp.sqrt(s / (samples * (samples - 1))), squares))
+
+
+@jax.jit
+def _updated(mean: Kernels, squares: Kernels, sample: Kernels, count: Array | int) -> tuple[Kernels, Kernels]:
+    """Welford's update of a mean and of the sum of squared deviations from it: no difference of large numbers."""
+    change = jax.tree.map(jnp.subtract, sample, mean)
+    mean = jax.tree.map(lambda m, d: m + d / jnp.asarray(count, d.dtype), mean, change)
+    squares = jax.tree.map(lambda s, d, x, m: s + d * (x - m), squares, change, sample, mean)
+    return mean, squares
