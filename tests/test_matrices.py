@@ -64,16 +64,22 @@ def test_only_half_of_the_blocks_is_computed(monkeypatch):
     assert all_blocks.rows.blocks * all_blocks.blocks_in_a_row == 81
 
 
-def test_memory_beyond_the_result_is_a_few_blocks():
+@pytest.mark.parametrize(
+    ("net", "shape", "batch_size"),
+    [(NET, (900, 3), 100), (POOLED, (3, 16, 16, 3), 1), (wl.cnn(depth=2, channels=1, pool=False), (33, 16, 16, 3), 11)],
+    ids=["vectors", "all pairs of sites", "equal sites"],
+)
+def test_memory_beyond_the_result_is_at_most_fifteen_blocks(net, shape, batch_size):
     from widelinear import matrices
 
-    x, mesh = inputs(900, 3), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
-    plan = matrices._plan(wl.Needs(), x, None, 100, mesh)
-    fill = matrices._compiled_filler(NET, wl.Needs(), plan)
-    kernels = wl.Kernels(jnp.zeros((900, 900)), jnp.zeros((900, 900)))
-    memory = fill.lower(kernels, x, x, jnp.asarray(0)).compile().memory_analysis()
-    assert memory.temp_size_in_bytes <= 10 * 8 * plan.rows.block**2
-    assert memory.alias_size_in_bytes >= 2 * 8 * 900**2, "the result is written in place"
+    x, mesh = jnp.ones(shape), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
+    needs, n, sites = net.needs(wl.Needs()), len(x), int(np.prod(shape[1:-1]))
+    plan = matrices._plan(needs, x, None, batch_size, mesh)
+    fill = matrices._compiled_filler(net, needs, plan)
+    memory = fill.lower(wl.Kernels(*jnp.zeros((2, n, n))), x, x, jnp.asarray(0)).compile().memory_analysis()
+    block = 8 * plan.rows.block**2 * (sites**2 if needs.joint else sites)
+    assert memory.temp_size_in_bytes <= 15 * block
+    assert memory.alias_size_in_bytes >= 2 * 8 * n**2, "the result is written in place"
 
 
 ON_EIGHT_DEVICES = """

@@ -34,7 +34,7 @@ def kernel_matrix(
     With several outputs both are these matrices times the identity over outputs. For a network in standard
     parameterization $\Theta$ is the limit of the tangent kernel over the width.
 
-    The matrices are filled block by block, so that memory beyond the result is about 10 arrays of one block:
+    The matrices are filled block by block, so that memory beyond the result is at most 15 arrays of one block:
     `batch_size`² pairs, times P numbers a pair for images of P sites, or P² if the network pools. Without `x2` only
     half of the blocks is computed. Rows are spread over the devices of `mesh`.
 
