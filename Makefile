@@ -65,7 +65,7 @@ refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale 
 	@$(RUN) tools.chapters front
 
 clean:  ## Remove the environment and all that was built
-	rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
