@@ -15,7 +15,9 @@ from helpers import assert_close
 from hypothesis import strategies as st
 
 import widelinear as wl
+from widelinear import matrices
 
+ONE_DEVICE = jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
 NET = wl.mlp(depth=2, width=1, activation=wl.relu, w_std=2**0.5, b_std=0.1)
 POOLED = wl.cnn(depth=1, channels=1, w_std=2**0.5)
 
@@ -54,13 +56,10 @@ def test_pooled_images_are_computed_in_blocks_too():
     assert_close(blocks.ntk, whole.ntk, rtol=1e-12)
 
 
-def test_only_half_of_the_blocks_is_computed(monkeypatch):
-    from widelinear import matrices
-
-    needs, mesh = wl.Needs(), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
-    half = matrices._plan(needs, inputs(90), None, 10, mesh)
+def test_only_half_of_the_blocks_is_computed():
+    half = matrices._plan(wl.Needs(), inputs(90), None, 10, ONE_DEVICE)
     assert half.rows.blocks * half.blocks_in_a_row == 9 * 10 // 2
-    all_blocks = matrices._plan(needs, inputs(90), inputs(90), 10, mesh)
+    all_blocks = matrices._plan(wl.Needs(), inputs(90), inputs(90), 10, ONE_DEVICE)
     assert all_blocks.rows.blocks * all_blocks.blocks_in_a_row == 81
 
 
@@ -70,11 +69,9 @@ def test_only_half_of_the_blocks_is_computed(monkeypatch):
     ids=["vectors", "all pairs of sites", "equal sites"],
 )
 def test_memory_beyond_the_result_is_at_most_fifteen_blocks(net, shape, batch_size):
-    from widelinear import matrices
-
-    x, mesh = jnp.ones(shape), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), ("rows",))
+    x = jnp.ones(shape)
     needs, n, sites = net.needs(wl.Needs()), len(x), int(np.prod(shape[1:-1]))
-    plan = matrices._plan(needs, x, None, batch_size, mesh)
+    plan = matrices._plan(needs, x, None, batch_size, ONE_DEVICE)
     fill = matrices._compiled_filler(net, needs, plan)
     memory = fill.lower(wl.Kernels(*jnp.zeros((2, n, n))), x, x, jnp.asarray(0)).compile().memory_analysis()
     block = 8 * plan.rows.block**2 * (sites**2 if needs.joint else sites)
