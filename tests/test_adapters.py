@@ -119,7 +119,7 @@ def test_the_kernel_of_any_network_predicts_how_its_linearization_trains(network
     f0, trained = history.records
     matrix = jnp.transpose(ntk, (0, 2, 1, 3)).reshape(6, 6)
     residual = (y - f0).reshape(6, 1)
-    coefficients = wl.dual_coefficients_gd(matrix, residual, wl.from_mean_loss(rate, y), 3)
+    coefficients = wl.dual_coefficients(matrix, residual, 3, wl.GradientDescent(wl.from_mean_loss(rate, y)))
     assert_close(trained, f0 + (matrix @ coefficients).reshape(3, 2), rtol=1e-10)
 
 

@@ -37,11 +37,11 @@ def problem():
 @pytest.mark.parametrize("layers", ["all", "readout"])
 def test_it_is_the_equations_with_a_matrix_exponential(problem, layers):
     kernels, kernels_test, nngp_test, y = problem
-    ensemble = wl.trained_ensemble(*problem, TIMES, layers=layers)
+    ensemble = wl.predict_ensemble(*problem, TIMES, layers=layers)
     if layers == "readout":  # then 𝒦 itself is the tangent kernel, and eq. 15 becomes the corrected S23
         kernels, kernels_test = (wl.Kernels(k.nngp, k.nngp) for k in (kernels, kernels_test))
     for row, time in enumerate(TIMES):
-        mean, cov = wl.oracles.trained_ensemble(kernels, kernels_test, nngp_test, y, float(time))
+        mean, cov = wl.oracles.predict_ensemble(kernels, kernels_test, nngp_test, y, float(time))
         assert_close(ensemble.mean[row], mean, rtol=1e-10, atol=1e-12)
         assert_close(ensemble.cov[row], cov, rtol=1e-10, atol=1e-11)
 
@@ -49,7 +49,7 @@ def test_it_is_the_equations_with_a_matrix_exponential(problem, layers):
 def test_the_printed_variance_of_the_readout_is_rejected(problem):
     # E2: S23 is printed with e^{−ηKt}; right is e^{−2ηKt}.
     kernels, kernels_test, nngp_test, y = problem
-    _, right = wl.oracles.trained_ensemble(
+    _, right = wl.oracles.predict_ensemble(
         wl.Kernels(kernels.nngp, kernels.nngp), wl.Kernels(kernels_test.nngp, kernels_test.nngp), nngp_test, y, 0.1
     )
     printed = nngp_test - wl.response(kernels_test.nngp, kernels.nngp, 0.1) @ kernels_test.nngp.T
@@ -67,7 +67,7 @@ def test_every_rule_is_an_affine_map_of_the_prior(problem, rule, time):
         ("all", kernels.ntk, kernels_test.ntk),
         ("readout", kernels.nngp, kernels_test.nngp),
     ):
-        ensemble = wl.trained_ensemble(*problem, time, rule, layers=layers)
+        ensemble = wl.predict_ensemble(*problem, time, rule, layers=layers)
         joint = jnp.block([[nngp_test, kernels_test.nngp], [kernels_test.nngp.T, kernels.nngp]])
         affine = jnp.concatenate([jnp.eye(4), -wl.response(ntk_test, ntk, time, rule)], axis=1)
         assert_close(ensemble.cov, affine @ joint @ affine.T, atol=1e-11)
@@ -88,7 +88,7 @@ def test_readouts_trained_from_random_starts_are_draws_from_the_posterior():
     times = np.array([time, np.inf])
     trained = wl.predict(cross, nngp, residual, start, times)  # every draw is an output
     pair, pair_test = wl.Kernels(nngp, nngp), wl.Kernels(cross, cross)
-    ensemble = wl.trained_ensemble(pair, pair_test, nngp_test, y, times, layers="readout")
+    ensemble = wl.predict_ensemble(pair, pair_test, nngp_test, y, times, layers="readout")
     for row in range(2):
         cov = np.cov(trained[row])
         scale = np.sqrt(np.outer(ensemble.std[row], ensemble.std[row]))
@@ -104,13 +104,13 @@ def test_readouts_trained_from_random_starts_are_draws_from_the_posterior():
 def test_training_all_layers_ends_at_no_posterior_but_for_a_linear_network(problem):
     # T16 and footnote 5.
     kernels, kernels_test, nngp_test, y = problem
-    ensemble = wl.trained_ensemble(*problem, np.inf)
+    ensemble = wl.predict_ensemble(*problem, np.inf)
     posterior = wl.nngp_posterior(kernels.nngp, kernels_test.nngp, nngp_test, y)
     assert relative_gap(ensemble.mean, posterior.mean) > 0.01
     rng = np.random.default_rng(2)
     x, x_test = jnp.asarray(rng.standard_normal((4, 6))), jnp.asarray(rng.standard_normal((3, 6)))
     linear = kernels_of(wl.mlp(depth=2, width=1, activation=wl.identity, w_std=1.2), x, x_test)
-    ensemble = wl.trained_ensemble(*linear, y[:4], np.inf)
+    ensemble = wl.predict_ensemble(*linear, y[:4], np.inf)
     posterior = wl.nngp_posterior(linear[0].nngp, linear[1].nngp, linear[2], y[:4])
     assert_close(ensemble.mean, posterior.mean, atol=1e-9)
     assert_close(ensemble.cov, posterior.cov, atol=1e-9)
@@ -118,7 +118,7 @@ def test_training_all_layers_ends_at_no_posterior_but_for_a_linear_network(probl
 
 def test_on_training_inputs_the_prior_shrinks_from_both_sides(problem):
     kernels, _, _, y = problem
-    ensemble = wl.trained_ensemble(kernels, kernels, kernels.nngp, y, np.array([0.2, np.inf]))
+    ensemble = wl.predict_ensemble(kernels, kernels, kernels.nngp, y, np.array([0.2, np.inf]))
     kept = np.eye(6) - wl.response(kernels.ntk, kernels.ntk, 0.2)
     assert_close(ensemble.cov[0], kept @ kernels.nngp @ kept.T, atol=1e-12)
     assert_close(ensemble.cov[1], np.zeros((6, 6)), atol=1e-10)
@@ -139,8 +139,8 @@ def test_the_posterior_with_noise_is_that_of_scikit_learn():
 @pytest.mark.parametrize("layers", ["all", "readout"])
 def test_variances_alone_are_the_diagonal(problem, layers):
     kernels, kernels_test, nngp_test, y = problem
-    full = wl.trained_ensemble(*problem, TIMES.reshape(2, 2), layers=layers)
-    small = wl.trained_ensemble(kernels, kernels_test, jnp.diag(nngp_test), y, TIMES.reshape(2, 2), layers=layers)
+    full = wl.predict_ensemble(*problem, TIMES.reshape(2, 2), layers=layers)
+    small = wl.predict_ensemble(kernels, kernels_test, jnp.diag(nngp_test), y, TIMES.reshape(2, 2), layers=layers)
     assert full.cov.shape == (2, 2, 4, 4)
     assert small.cov.shape == (2, 2, 4)
     assert_close(small.variance, full.variance, atol=1e-13)
@@ -149,7 +149,7 @@ def test_variances_alone_are_the_diagonal(problem, layers):
 
 
 def test_the_expected_loss_is_the_mean_over_samples(problem):
-    ensemble = wl.trained_ensemble(*problem, TIMES[1:3])
+    ensemble = wl.predict_ensemble(*problem, TIMES[1:3])
     y_test = jnp.asarray(np.random.default_rng(4).standard_normal((4, 2)))
     expected = wl.expected_mse_loss(ensemble, y_test)
     for row in range(2):
@@ -168,8 +168,8 @@ def test_repeated_inputs_are_averaged(problem):
     twice_test = wl.Kernels(*(kernel[:, again] for kernel in kernels_test))
     targets = y[again].at[0].add(1.0).at[-1].add(-1.0)
     for layers in ("all", "readout"):
-        repeated = wl.trained_ensemble(twice, twice_test, nngp_test, targets, np.inf, layers=layers)
-        once = wl.trained_ensemble(*problem, np.inf, layers=layers)
+        repeated = wl.predict_ensemble(twice, twice_test, nngp_test, targets, np.inf, layers=layers)
+        once = wl.predict_ensemble(*problem, np.inf, layers=layers)
         assert_close(repeated.mean, once.mean, atol=1e-9)
         assert_close(repeated.cov, once.cov, atol=1e-9)
 
@@ -177,12 +177,12 @@ def test_repeated_inputs_are_averaged(problem):
 def test_it_works_inside_jit_grad_and_vmap(problem):
     y = problem[-1]
     for layers in ("all", "readout"):
-        run = jax.jit(lambda y, time, layers=layers: wl.trained_ensemble(*problem[:3], y, time, layers=layers))
-        eager = wl.trained_ensemble(*problem, 0.3, layers=layers)
+        run = jax.jit(lambda y, time, layers=layers: wl.predict_ensemble(*problem[:3], y, time, layers=layers))
+        eager = wl.predict_ensemble(*problem, 0.3, layers=layers)
         many = jax.vmap(run, in_axes=(None, 0))(y, jnp.array([0.3, 2.0]))
         assert_close(many.mean[0], eager.mean, atol=1e-13)
         assert_close(many.cov[0], eager.cov, atol=1e-13)
-        ahead = wl.trained_ensemble(*problem, np.array([0.3 - 1e-5, 0.3 + 1e-5]), layers=layers).std.sum(-1)
+        ahead = wl.predict_ensemble(*problem, np.array([0.3 - 1e-5, 0.3 + 1e-5]), layers=layers).std.sum(-1)
         by_time = jax.grad(lambda time, run=run: run(y, time).std.sum())(0.3)
         assert_close(by_time, (ahead[1] - ahead[0]) / 2e-5, rtol=1e-7)
 
@@ -190,11 +190,11 @@ def test_it_works_inside_jit_grad_and_vmap(problem):
 def test_shapes_that_do_not_belong_together_are_refused(problem):
     kernels, kernels_test, nngp_test, y = problem
     with pytest.raises(ValueError, match=r"kernels_test.nngp: expected shape \(4, 6\)"):
-        wl.trained_ensemble(kernels, wl.Kernels(kernels_test.nngp.T, kernels_test.ntk.T), nngp_test, y, 1.0)
+        wl.predict_ensemble(kernels, wl.Kernels(kernels_test.nngp.T, kernels_test.ntk.T), nngp_test, y, 1.0)
     with pytest.raises(ValueError, match=r"kernels.nngp: expected shape \(5, 5\)"):
-        wl.trained_ensemble(kernels, kernels_test, nngp_test, y[:5], 1.0)
+        wl.predict_ensemble(kernels, kernels_test, nngp_test, y[:5], 1.0)
     with pytest.raises(ValueError, match="expected 'all' or 'readout', but came 'last'"):
-        wl.trained_ensemble(*problem, 1.0, layers="last")
+        wl.predict_ensemble(*problem, 1.0, layers="last")
     with pytest.raises(ValueError, match="noise: expected a variance"):
         wl.nngp_posterior(kernels.nngp, kernels_test.nngp, nngp_test, y, noise=-1.0)
     with pytest.raises(ValueError, match="positive semidefinite"):
@@ -209,7 +209,7 @@ def test_neural_tangents_ensembles_are_met(layers, name):
     with np.load(REFERENCE, allow_pickle=False) as reference:
         x, x_test, y = (jnp.asarray(reference[key]) for key in ("dyn_x", "dyn_xt", "dyn_y"))
         times = wl.from_mean_loss(np.array([0.5, 5.0, 50.0, np.inf]), y)
-        ensemble = wl.trained_ensemble(*kernels_of(erf_net(), x, x_test), y, times, layers=layers)
+        ensemble = wl.predict_ensemble(*kernels_of(erf_net(), x, x_test), y, times, layers=layers)
         for row, time in enumerate(["0.5", "5.0", "50.0", "None"]):
             assert_close(ensemble.mean[row], reference[f"ensemble/{name}/t{time}/mean"], rtol=1e-10)
             assert_close(ensemble.cov[row], reference[f"ensemble/{name}/t{time}/cov"], rtol=1e-10)

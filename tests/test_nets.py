@@ -54,10 +54,18 @@ def test_a_network_without_hidden_layers_is_a_linear_model(key):
     assert_close(net.apply(params, x), 2.0 / np.sqrt(5) * x @ params["params"]["layers_0"]["w"], rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("sizes", [{"depth": -1, "width": 2}, {"depth": 1, "width": 0}])
-def test_impossible_sizes_are_refused(sizes):
-    with pytest.raises(ValueError, match="depth must be at least 0"):
-        wl.mlp(**sizes)
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (lambda: wl.mlp(depth=-1, width=2), "mlp: depth must be at least 0, but came -1"),
+        (lambda: wl.mlp(depth=1, width=0), "mlp: width must be at least 1, but came 0"),
+        (lambda: wl.cnn(depth=0, channels=2), "cnn: depth must be at least 1, but came 0"),
+        (lambda: wl.wide_resnet(blocks=1, channels=0), "wide_resnet: channels must be at least 1, but came 0"),
+    ],
+)
+def test_impossible_sizes_are_refused(build, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        build()
 
 
 def test_the_infinite_network_needs_no_parameters():

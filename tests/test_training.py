@@ -110,7 +110,7 @@ def test_the_linearization_trains_as_the_closed_form_says(problem):
     apply_lin = wl.linearize(apply, params)
     trained = run((apply_lin, params, x, y), record=lambda p: apply_lin(p, x)).records[-1]
     ntk, f0 = wl.empirical_ntk(apply, params, x, outputs=0), apply(params, x)
-    coefficients = wl.dual_coefficients_gd(ntk, y - f0, wl.from_mean_loss(0.5, y), 20)
+    coefficients = wl.dual_coefficients(ntk, y - f0, 20, wl.GradientDescent(wl.from_mean_loss(0.5, y)))
     assert_close(trained, f0 + ntk @ coefficients, rtol=1e-10)
 
 

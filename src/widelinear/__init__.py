@@ -7,7 +7,7 @@ A tour, in the order of the paper:
 - `linearize` is the network's tangent in parameter space, `empirical_ntk` its kernel $\hat\Theta$.
 - `dual_coefficients` solves squared-loss training of a linear model, by any `Rule`; with them come outputs (`predict`)
   and weights (`weight_change`) at any time. `dual_flow` integrates other losses.
-- `trained_ensemble` is the distribution over initializations, at any time.
+- `predict_ensemble` is the distribution over initializations, at any time.
 - `train` trains the network, or anything else with `apply(params, x)`, and records it.
 - `data`, `scale`, `claims` and `plotting` serve the book.
 """
@@ -43,7 +43,6 @@ from widelinear.dynamics import (
     Modes,
     critical_learning_rate,
     dual_coefficients,
-    dual_coefficients_gd,
     flatten_outputs,
     from_mean_loss,
     modes,
@@ -53,7 +52,7 @@ from widelinear.dynamics import (
     weight_change,
 )
 from widelinear.empirical import empirical_nngp, empirical_ntk, empirical_ntk_terms, ntk_cost, ntk_matvec
-from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, trained_ensemble
+from widelinear.ensembles import Gaussian, expected_mse_loss, nngp_posterior, predict_ensemble
 from widelinear.flows import dual_flow
 from widelinear.hermite import quadrature_error
 from widelinear.kernels import Kernel, Kernels, Law, Needs
@@ -75,8 +74,10 @@ from widelinear.members import train_ensemble
 from widelinear.monte_carlo import SampledKernels, monte_carlo_kernels
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.parameterization import ntk_learning_rates, ntk_scales, sgd_with_rates, to_standard
+from widelinear.rates import PowerLaw, power_law
 from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
+from widelinear.span import rotate_into_span
 from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "Modes",
     "Moments",
     "Needs",
+    "PowerLaw",
     "Rule",
     "SampledKernels",
     "Serial",
@@ -120,7 +122,6 @@ __all__ = [
     "cross_entropy_loss",
     "data",
     "dual_coefficients",
-    "dual_coefficients_gd",
     "dual_flow",
     "empirical_nngp",
     "empirical_ntk",
@@ -150,13 +151,16 @@ __all__ = [
     "oracles",
     "plotting",
     "polynomial",
+    "power_law",
     "predict",
+    "predict_ensemble",
     "quadrature_error",
     "relative_change",
     "relative_distance",
     "relu",
     "response",
     "rmse",
+    "rotate_into_span",
     "scale",
     "sgd_with_rates",
     "sign",
@@ -169,7 +173,6 @@ __all__ = [
     "to_standard",
     "train",
     "train_ensemble",
-    "trained_ensemble",
     "weight_change",
     "wide_resnet",
 ]

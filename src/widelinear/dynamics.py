@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from widelinear.linearize import Apply, Params
-from widelinear.rules import FLOW, GradientDescent, HeavyBall, Rule, Time
+from widelinear.rules import FLOW, HeavyBall, Rule, Time
 
 
 class Modes(NamedTuple):
@@ -198,36 +198,6 @@ def dual_coefficients(
     network (`tests/test_dynamics.py`).
     """
     return _times_first(_coefficients(modes(ntk), residual, time, rule), time)
-
-
-def dual_coefficients_gd(
-    ntk: TrainKernel, residual: Float[Array, "r k"], learning_rate: float, steps: Time
-) -> Float[Array, "*t n k"]:
-    r"""`dual_coefficients` with the rule `GradientDescent`, under the name that the first chapter knows.
-
-    $$c_i = \Theta^{-1}\,\big(I - (I - \eta\Theta)^i\big)\,(y - f_0(X)).$$
-
-    Args:
-        ntk: $\Theta(X, X)$ on the n training inputs.
-        residual: $y - f_0(X)$, targets minus initial outputs.
-        learning_rate: $\eta$ for the summed loss.
-        steps: one number $i$ of steps or an array of them.
-
-    Returns:
-        $c_i$, with the axes of `steps` in front.
-
-    Raises:
-        ValueError: as `dual_coefficients`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> ntk, y = jnp.array([[2.0, 0.5], [0.5, 1.0]]), jnp.array([[1.0], [-1.0]])
-        >>> bool(jnp.allclose(dual_coefficients_gd(ntk, y, 0.1, 1), 0.1 * y))
-        True
-
-    Source: paper, §2.1 with errata E1. Oracle: gradient descent on the linearized network (`tests/test_dynamics.py`).
-    """
-    return dual_coefficients(ntk, residual, steps, GradientDescent(learning_rate))
 
 
 def predict(

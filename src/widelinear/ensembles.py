@@ -32,7 +32,7 @@ class Gaussian(NamedTuple):
         >>> Gaussian(mean=jnp.zeros((2, 1)), cov=4 * jnp.eye(2)).std.tolist()
         [2.0, 2.0]
 
-    Source: paper, Corollary 1. Oracle: that of `trained_ensemble`.
+    Source: paper, Corollary 1. Oracle: that of `predict_ensemble`.
     """
 
     mean: Float[Array, "*t m k"]
@@ -50,7 +50,7 @@ class Gaussian(NamedTuple):
         return self.cov if diagonal_only else jnp.diagonal(self.cov, axis1=-2, axis2=-1)
 
 
-def trained_ensemble(
+def predict_ensemble(
     kernels: Kernels,
     kernels_test: Kernels,
     nngp_test: Float[Array, "..."],
@@ -97,12 +97,12 @@ def trained_ensemble(
         >>> net = wl.mlp(depth=2, width=1, activation=wl.erf)
         >>> kernels, kernels_test = wl.kernel_matrix(net, x), wl.kernel_matrix(net, x_test, x)
         >>> nngp_test = wl.kernel_matrix(net, x_test).nngp
-        >>> ensemble = wl.trained_ensemble(kernels, kernels_test, nngp_test, jnp.ones((3, 1)), jnp.array([0.0, 9.0]))
+        >>> ensemble = wl.predict_ensemble(kernels, kernels_test, nngp_test, jnp.ones((3, 1)), jnp.array([0.0, 9.0]))
         >>> ensemble.mean.shape, bool((ensemble.cov[0] == nngp_test).all())
         ((2, 3, 1), True)
 
     Source: paper, eqs 14–16; S22, and S23 with errata E2.
-    Oracle: frozen neural-tangents numbers, and the equations with `scipy.linalg.expm`, `oracles.trained_ensemble`
+    Oracle: frozen neural-tangents numbers, and the equations with `scipy.linalg.expm`, `oracles.predict_ensemble`
     (`tests/test_ensembles.py`).
     """
     if layers not in ("all", "readout"):

@@ -51,6 +51,18 @@ class Layer(nn.Module):
         raise NotImplementedError
 
 
+class _ReadsVariances(Layer):
+    """A layer whose rule is a function of the variances too."""
+
+    def needs(self, after: Needs) -> Needs:
+        """The variances.
+
+        Args:
+            after: what later layers need.
+        """
+        return after._replace(variances=True)
+
+
 class _Weighted(Layer):
     """What Dense and Conv share: how weights are drawn and scaled, and their own part of the tangent kernel."""
 
@@ -376,7 +388,7 @@ class Flatten(Layer):
         return kernel.each(mean, ntk=mean(kernel.ntk), gap=gap, sites=0, law=law)
 
 
-class LayerNorm(Layer):
+class LayerNorm(_ReadsVariances):
     r"""Every site's channels shifted to mean 0 and scaled to variance 1; without trainable parameters.
 
     $$h = \frac{x - \bar{x}}{\sqrt{s^2 + \epsilon}}, \qquad
@@ -403,14 +415,6 @@ class LayerNorm(Layer):
         centred = x - x.mean(-1, keepdims=True)
         return centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + self.epsilon)
 
-    def needs(self, after: Needs) -> Needs:
-        """The variances.
-
-        Args:
-            after: what later layers need.
-        """
-        return after._replace(variances=True)
-
     def kernel_rule(self, kernel: Kernel) -> Kernel:
         """The infinite layer."""
         _check_gaussian("LayerNorm", kernel, "subtracts the mean over channels, which is 0 then")
@@ -432,7 +436,7 @@ class LayerNorm(Layer):
         return var * inverse.reshape(inverse.shape + ones) * inverse.reshape(ones + inverse.shape)
 
 
-class Activate(Layer):
+class Activate(_ReadsVariances):
     r"""An activation function, applied to every unit.
 
     $$\mathcal{K} \leftarrow \mathcal{T}(\mathcal{K}), \qquad
@@ -454,14 +458,6 @@ class Activate(Layer):
     def __call__(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """The finite layer."""
         return self.activation.phi(x)
-
-    def needs(self, after: Needs) -> Needs:
-        """The variances.
-
-        Args:
-            after: what later layers need.
-        """
-        return after._replace(variances=True)
 
     def kernel_rule(self, kernel: Kernel) -> Kernel:
         """The infinite layer."""

@@ -158,6 +158,12 @@ def _law_of_sum(before: Kernel, kernels: list[Kernel]) -> Law:
     return Law(gaussian=all(law.gaussian for law in laws), fresh=fresh, fan=max(fans, key=lambda fan: fan or 0))
 
 
+def _check_sizes(owner: str, *, least: int = 1, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < least:
+            raise ValueError(f"{owner}: {name} must be at least {least}, but came {size}; give a larger {name}.")
+
+
 def mlp(
     *,
     depth: int,
@@ -197,11 +203,8 @@ def mlp(
 
     Source: paper, eq. 1. Oracle: frozen neural-tangents numbers (`tests/test_kernels.py`).
     """
-    if depth < 0 or width < 1 or outputs < 1:
-        raise ValueError(
-            f"mlp: depth must be at least 0, width and outputs at least 1, but came depth={depth}, width={width}, "
-            f"outputs={outputs}; give the number of hidden layers, of units in each, and of outputs."
-        )
+    _check_sizes("mlp", least=0, depth=depth)
+    _check_sizes("mlp", width=width, outputs=outputs)
     scales = (w_std, b_std, parameterization)
     hidden = [layer for _ in range(depth) for layer in (Dense(width, *scales), Activate(activation))]
     return Serial([*hidden, Dense(outputs, *scales)])
@@ -252,11 +255,7 @@ def cnn(
 
     Source: paper, Figure S2 and S5. Oracle: frozen neural-tangents numbers (`tests/test_kernels.py`).
     """
-    if min(depth, channels, outputs) < 1:
-        raise ValueError(
-            f"cnn: depth, channels and outputs must be at least 1, but came depth={depth}, channels={channels}, "
-            f"outputs={outputs}; give the number of convolutions, of channels in each, and of outputs."
-        )
+    _check_sizes("cnn", depth=depth, channels=channels, outputs=outputs)
     scales = (w_std, b_std, parameterization)
     hidden = [
         layer
@@ -310,11 +309,7 @@ def wide_resnet(
     Source: paper, Table S1 (shortcuts and strides as in Zagoruyko and Komodakis, 2016).
     Oracle: frozen neural-tangents numbers (`tests/test_kernels.py`).
     """
-    if min(blocks, channels, outputs) < 1:
-        raise ValueError(
-            f"wide_resnet: blocks, channels and outputs must be at least 1, but came blocks={blocks}, "
-            f"channels={channels}, outputs={outputs}; blocks=1 is the paper's network of depth 10."
-        )
+    _check_sizes("wide_resnet", blocks=blocks, channels=channels, outputs=outputs)
 
     def conv(stride: int = 1) -> Conv:
         return Conv(channels, (3, 3), stride, "SAME", w_std, b_std, parameterization)

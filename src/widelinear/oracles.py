@@ -168,7 +168,7 @@ def gradient_descent(
     return params
 
 
-def trained_ensemble(
+def predict_ensemble(
     kernels: Kernels, kernels_test: Kernels, nngp_test: Float[Array, "m m"], y: Float[Array, "n k"], time: float
 ) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "m m"]]:
     r"""Mean and covariance of the trained ensemble, from a matrix exponential and an inverse.
@@ -189,7 +189,7 @@ def trained_ensemble(
     Example:
         >>> import jax.numpy as jnp
         >>> one = Kernels(jnp.eye(1), jnp.eye(1))
-        >>> mean, cov = trained_ensemble(one, one, jnp.eye(1), jnp.ones((1, 1)), time=0.0)
+        >>> mean, cov = predict_ensemble(one, one, jnp.eye(1), jnp.ones((1, 1)), time=0.0)
         >>> float(mean[0, 0]), float(cov[0, 0])
         (0.0, 1.0)
 
