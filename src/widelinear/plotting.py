@@ -85,7 +85,7 @@ def width_colors(widths: Sequence[int] | np.ndarray) -> dict[int, Any]:
     return dict(zip(np.asarray(widths).tolist(), shades, strict=True))
 
 
-def slope_guide(ax: Axes, sizes: Sequence[float] | np.ndarray, start: float, slope: float) -> None:
+def slope_guide(ax: Axes, sizes: Sequence[int] | np.ndarray, start: float, slope: float) -> None:
     """Draw a grey line of a given slope on logarithmic axes, labelled with it.
 
     Args:
