@@ -32,8 +32,7 @@ _SOURCES = ("_config.yml", "_toc.yml", "references.bib", "chapters", "results", 
 def execute(root: Path, scale: str, chapter: str = "", stale: bool = False) -> int:
     """Run chapters and keep their claims in results/claims; at laptop also store their outputs."""
     package = _package(root)
-    library = stamps.library_hash(package)
-    pages = [page for page in _pages(root, chapter) if not stale or _is_stale(page, library)]
+    pages = [page for page in _pages(root, chapter) if not stale or _is_stale(page, package)]
     if not pages:
         print("Every page is up to date.")
     # The stored outputs are those of laptop: another scale leaves them alone.
@@ -81,8 +80,7 @@ def check(root: Path) -> int:
     if picture and not holds(root / _FRONT_PICTURE, picture):
         found.append(f"{_FRONT_PICTURE}: it is not the figure {_FRONT_FIGURE} of {_FRONT_PAGE}")
     print("\n".join(found) or f"Code, outputs, text and ledger agree: {', '.join(page.stem for page in pages)}.")
-    library = stamps.library_hash(_package(root))
-    older = [page.name for page in pages if stamps.is_older(page, library)]
+    older = [page.name for page in pages if stamps.is_older(page, _package(root))]
     if older:
         print(f"MADE BY AN OLDER src/: {', '.join(older)}")
     if found or older:
@@ -172,8 +170,8 @@ def _pages(root: Path, chapter: str = "") -> list[Path]:
     return pages
 
 
-def _is_stale(page: Path, library: str) -> bool:
-    return bool(stamps.contradictions(page)) or stamps.is_older(page, library)
+def _is_stale(page: Path, package: Path) -> bool:
+    return bool(stamps.contradictions(page)) or stamps.is_older(page, package)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:

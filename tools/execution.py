@@ -79,7 +79,8 @@ def execute_pages(
 
 def _execute(page: Path, package: Path, variables: dict[str, str]) -> tuple[NotebookNode, str | None]:
     """One page, run and stamped; or as much of it as ran, and why it stopped."""
-    notebook, library = read(page), library_hash(package)
+    notebook = read(page)
+    library = library_hash(package, notebook)  # before it runs: an edit in the meantime makes the page older
     notebook.metadata.pop("widelinear", None)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None

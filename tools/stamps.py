@@ -1,7 +1,7 @@
 """What a stored page was made from, and every way in which it can contradict itself.
 
 The stamp of an executed page holds where it ran and three hashes: of the page's code, of the outputs it stored, and of
-the library. It holds no time and no commit, so that repeating a run writes the same bytes.
+what it can reach in the library. It holds no time and no commit, so that repeating a run writes the same bytes.
 """
 
 import ast
@@ -14,6 +14,7 @@ import jupytext
 from nbformat import NotebookNode
 
 from tools.notebooks import code_cells, holds, read
+from tools.reach import reachable
 
 
 def stamp(notebook: NotebookNode, environment: dict[str, Any], library: str) -> None:
@@ -41,19 +42,23 @@ def pair_contradictions(page: Path) -> list[str]:
     return [] if same else [f"it differs from its text for review, {pair.name}"]
 
 
-def is_older(page: Path, library: str) -> bool:
-    """Whether the library had another hash when it made the page."""
-    return bool(read(page).metadata.get("widelinear", {}).get("src") != library)
+def is_older(page: Path, package: Path) -> bool:
+    """Whether something in the library that the page can reach has changed since the page was made."""
+    notebook = read(page)
+    return bool(notebook.metadata.get("widelinear", {}).get("src") != library_hash(package, notebook))
 
 
-def library_hash(package: Path) -> str:
-    """Hash what the library does: its code without comments and docstrings, and its data files."""
+def library_hash(package: Path, notebook: NotebookNode) -> str:
+    """Hash what a page can reach in the library: code without comments and docstrings, and all data files."""
+    page = "\n".join(cell.source for cell in code_cells(notebook))
+    reached = [[*place, _code(nodes)] for place, nodes in sorted(reachable(package, page).items())]
     files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    return _hash([[str(file.relative_to(package)), _meaning(file)] for file in files])
+    data = [[str(file.relative_to(package)), _digest(file)] for file in files if file.suffix != ".py"]
+    return _hash([reached, data])
 
 
-def _meaning(file: Path) -> object:
-    return _code(ast.parse(file.read_text())) if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _code(node: object) -> object:
