@@ -15,6 +15,7 @@ from jupytext.cli import jupytext
 from tools import ledger, stamps
 from tools.execution import execute_pages
 from tools.notebooks import figure, holds, read, replace, write
+from tools.reference import write_reference
 from tools.seeds import run_seeds, table
 from widelinear.claims import read_records
 from widelinear.scale import SCALES
@@ -127,7 +128,10 @@ def fresh_seeds(root: Path, scale: str, chapter: str = "", count: int = 5) -> in
 
 
 def _copy(root: Path, source: Path) -> Path:
-    """A new copy of the book's sources: Sphinx takes every text below its folder, even those of caches, for a page."""
+    """A new copy of the book's sources, and the library's reference.
+
+    Sphinx takes every text below its folder, even those of caches, for a page.
+    """
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
     for name in _SOURCES:
@@ -135,6 +139,8 @@ def _copy(root: Path, source: Path) -> Path:
             shutil.copytree(root / name, source / name)
         elif (root / name).exists():  # before its first page has run, a book has no results
             shutil.copy2(root / name, source / name)
+    if "chapters/reference/" in (root / "_toc.yml").read_text():
+        write_reference(_package(root), source / "chapters" / "reference")
     return source
 
 

@@ -42,7 +42,7 @@ async function look(name, width, mode) {
   page.on("response", (response) => response.status() < 400 || faults.push(`${response.status()} ${response.url()}`));
   page.on("pageerror", (error) => faults.push(`script: ${error.message}`));
   await page.goto(`${home}chapters/${name}`, { waitUntil: "networkidle" });
-  await page.screenshot({ path: `${name.replace(".html", "")}-${width}-${mode}.png`, fullPage: true });
+  await page.screenshot({ path: `${name.replace(".html", "").replace("/", "-")}-${width}-${mode}.png`, fullPage: true });
   const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (wider > 0) faults.push(`${wider} px wider than the screen`);
   await page.evaluate(axe);
@@ -53,7 +53,7 @@ async function look(name, width, mode) {
   return faults.filter((fault) => !THEME.some((known) => fault.includes(known)));
 }
 
-for (const name of readdirSync(join(site, "chapters")).filter((file) => file.endsWith(".html")))
+for (const name of readdirSync(join(site, "chapters"), { recursive: true }).filter((file) => file.endsWith(".html")))
   for (const width of [1280, 390])
     for (const mode of ["light", "dark"])
       for (const fault of await look(name, width, mode)) {
