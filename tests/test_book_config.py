@@ -27,7 +27,7 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert chapters <= set(PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if "/reference/" not in page])  # those are made with one
 def test_every_page_says_what_it_is_about(page: str):
     assert description(page), f"{page} needs a description: myst, html_meta in its front matter or metadata"
 
