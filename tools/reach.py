@@ -67,6 +67,8 @@ def _named(statement: ast.stmt, module: str, modules: dict[str, _Module]) -> Ite
 def _resolved(target: _Target, rest: list[str], modules: dict[str, _Module]) -> Iterator[Place]:
     """Follow attributes from an imported name to definitions."""
     module, name = target
+    if module not in modules:  # no file of Python code
+        return
     if name is None:
         if not rest:
             yield from ((module, name) for name in modules[module].definitions)
