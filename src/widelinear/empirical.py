@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from widelinear.costs import Cost, Method, cheapest, method_costs
 from widelinear.linearize import Apply, Params
-from widelinear.models import output_shape
+from widelinear.models import frozen, output_shape
 from widelinear.progress import progress
 from widelinear.structured import OuterProducts, Pairing, Plan, kernel_contribution, plan_gradients, planned_gradients
 
@@ -71,7 +71,7 @@ def empirical_ntk(
     """
     directions, pairing = _directions(output_shape("empirical_ntk", apply, params, x1), outputs)
     if method is None:
-        method = _cheapest(apply, outputs, batch_size, *_frozen(params, x1, x2))
+        method = _cheapest(apply, outputs, batch_size, *frozen(params, x1, x2))
     if method not in METHODS:
         raise ValueError(f"empirical_ntk: method must be one of {', '.join(METHODS)}, but came {method!r}.")
 
@@ -272,12 +272,6 @@ def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[A
     )
 
 
-def _frozen(*arguments: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
-    """Structure and shapes of arguments: hashable, to remember by what was found out from shapes."""
-    leaves, structure = jax.tree.flatten(arguments)
-    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-
-
 @lru_cache(maxsize=256)
 def _cheapest(
     apply: Apply, outputs: Outputs, batch_size: int | None, structure: Any, shapes: tuple[Any, ...]
@@ -351,7 +345,7 @@ def _structured(
 ) -> Any:
     """From outer products; with `names`, one for each parameter, what each name contributes."""
     xs = [x1] if x2 is None else [x1, x2]
-    plan = _plan(apply, pairing, *_frozen(params, xs, directions))
+    plan = _plan(apply, pairing, *frozen(params, xs, directions))
     if plan.rows >= max(map(len, xs)):
         return _at_once(apply, params, xs, directions, pairing, plan, names)
 
