@@ -6,13 +6,11 @@ PYTHON is the interpreter of an environment with neural-tangents (benchmarks/REA
 Writes results/benchmarks/infinite_kernels.json, the tables of benchmarks/README.md, and infinite_kernels.png beside it.
 """
 
-import json
 import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-from duel import arguments, rows_of, start
+from duel import arguments, keep, rows_of, start
 from figure import draw, precision_table, speed_table, table, write_tables
 
 HERE = Path(__file__).parent
@@ -118,8 +116,7 @@ def main():
     rows = rows_of(CASES, options, lambda case: contenders, agree, RECORD, table)
     precision = [precise(activation, depth, contenders) for activation in ("relu", "erf") for depth in (5, 20)]
     print("\n".join(precision_table(precision)), flush=True)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps({"date": str(date.today()), "rows": rows, "precision": precision}, indent=1) + "\n")
+    keep(RECORD, precision=precision)
     draw(rows, HERE / "infinite_kernels.png")
     write_tables(HERE / "README.md", "infinite kernels", speed_table(rows), precision_table(precision))
 

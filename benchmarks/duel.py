@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def start(case, contenders):
     """The contenders after their first calls, with what these took and what they returned."""
     running = {name: Contender(case, python, file, **changes) for name, (python, file, changes) in contenders.items()}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: f"{folder}/{name}.npz" for name in contenders}
+        paths = {name: f"{folder}/{number}.npz" for number, name in enumerate(contenders)}
         first = {name: running[name].order("first", paths[name]) for name in contenders}
         results = [[saved[key] for key in saved] for saved in (np.load(path) for path in paths.values())]
     return running, first, results
@@ -173,6 +174,13 @@ def arguments(doc):
     return parser.parse_args()
 
 
+def keep(record, **parts):
+    """Put parts into a record, beside what it has."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(record.read_text()) if record.exists() else {}
+    record.write_text(json.dumps(before | {"date": str(date.today())} | parts, indent=1) + "\n")
+
+
 def rows_of(cases, options, contenders, agree, record, show):
     """Duels on the chosen kinds of cases, in the order of all cases; what was not run comes from the record."""
     rows = {row["case"]["name"]: row for row in json.loads(record.read_text())["rows"]} if record.exists() else {}
@@ -180,4 +188,5 @@ def rows_of(cases, options, contenders, agree, record, show):
         if not options.only or case["kind"] in options.only.split(","):
             rows[case["name"]] = duel(case, contenders(case), agree, options.seconds)
             print(show([rows[case["name"]]]), flush=True)
+            keep(record, rows=[rows[each["name"]] for each in cases if each["name"] in rows])
     return [rows[case["name"]] for case in cases if case["name"] in rows]

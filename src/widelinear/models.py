@@ -61,8 +61,8 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
                 f"{caller}: params must be floating-point arrays, but params{jax.tree_util.keystr(path)} is "
                 f"{jnp.result_type(leaf)}; keep what is not trained out of params, in a closure of apply for example."
             )
-    outputs = jax.eval_shape(apply, params, x)
-    if not _is_pure(apply, *frozen(params, x)):
+    outputs, pure = _traced_twice(apply, *frozen(params, x))
+    if not pure:
         raise ValueError(
             f"{caller}: apply(params, x) must be a pure function, but it has other constants when it is traced again; "
             "draw random numbers from a jax.random key, and keep counters and other state out of it."
@@ -77,12 +77,14 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
 
 
 @lru_cache(maxsize=256)
-def _is_pure(apply: Apply, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
-    """Whether all constants are the same when it is traced again: no counter, no random numbers by NumPy."""
+def _traced_twice(apply: Apply, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> tuple[Any, bool]:
+    """The shapes of the outputs; and whether all constants stay as they are: no counter, no random numbers by NumPy."""
     params, x = jax.tree.unflatten(structure, shapes)
     # A function of its own for each trace, or JAX would remember the first.
-    one, two = (_constants(jax.make_jaxpr(lambda p, x: apply(p, x))(params, x)) for _ in range(2))
-    return all(map(_same, one, two))
+    (one, outputs), (two, _) = (
+        jax.make_jaxpr(lambda p, x: apply(p, x), return_shape=True)(params, x) for _ in range(2)
+    )
+    return outputs, all(map(_same, _constants(one), _constants(two)))
 
 
 def _constants(program: Any) -> Iterator[Any]:
