@@ -392,7 +392,8 @@ def _contracted(
     examples = [np.arange(len(of[0].inputs)) for of in gradients]
     if len(examples) == 2:
         return block(*examples)
-    return _by_blocks(block, *examples, None, batch_size=-(-len(examples[0]) // 2) if len(examples[0]) > 16 else None)
+    number = len(examples[0])
+    return _by_blocks(block, examples[0], None, batch_size=-(-number // 2) if number > 16 else None)
 
 
 def _of_examples(gradients: list[OuterProducts], rows: np.ndarray) -> list[OuterProducts]:
