@@ -6,22 +6,19 @@ PYTHON is the interpreter of an environment with neural-tangents (benchmarks/REA
 Writes results/benchmarks/infinite_kernels.json, the tables of benchmarks/README.md, and infinite_kernels.png beside it.
 """
 
-import argparse
-import json
 import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-from duel import duel, start
-from figure import draw, precision_table, table, write_tables
+from duel import arguments, keep, rows_of, start
+from figure import draw, precision_table, speed_table, table, write_tables
 
 HERE = Path(__file__).parent
 RECORD = HERE.parent / "results" / "benchmarks" / "infinite_kernels.json"
 
 
 def fc(activation, n, dtype, goal=0.6):
-    case = {"net": "fc", "activation": activation, "depth": 5, "shape": [n, 3072], "dtype": dtype, "two_sets": False}
+    case = {"kind": "fc", "activation": activation, "depth": 5, "shape": [n, 3072], "dtype": dtype, "two_sets": False}
     size = np.dtype(dtype).itemsize
     # Half of a symmetric matrix product, and both results written once.
     return case | {
@@ -33,7 +30,7 @@ def fc(activation, n, dtype, goal=0.6):
 
 
 def conv(pool, n, side, dtype, goal):
-    case = {"net": "conv", "pool": pool, "shape": [n, side, side, 3], "dtype": dtype, "two_sets": True}
+    case = {"kind": "conv", "pool": pool, "shape": [n, side, side, 3], "dtype": dtype, "two_sets": True}
     entries = n * n * side ** (4 if pool else 2)
     # Three layers, each two sums of 3 × 3 windows by axes (2 × 8 additions) and about 25 operations of the dual maps.
     return case | {
@@ -48,7 +45,7 @@ def resnet(n, goal=0.3):
     entries = n * n * (16**4 * 4 + 8**4 * 4 + 4**4 * 4)
     return {
         "name": f"wide residual network, {n} × {n} images of 16 × 16, float32",
-        "net": "resnet",
+        "kind": "resnet",
         "shape": [n, 16, 16, 3],
         "dtype": "float32",
         "two_sets": True,
@@ -85,7 +82,7 @@ def agree(case, ours, theirs):
 def precise(activation, depth, contenders):
     """Errors of the tangent kernel in float32 against ours in float64; half of the inputs nearly repeat the others."""
     case = {
-        "net": "fc",
+        "kind": "fc",
         "activation": activation,
         "depth": depth,
         "shape": [200, 3072],
@@ -111,30 +108,17 @@ def precise(activation, depth, contenders):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", required=True, help="the Python interpreter that has neural-tangents")
-    parser.add_argument("--only", default="", help="nets to run: fc, conv, resnet; the record keeps the others")
-    parser.add_argument("--seconds", type=float, default=40.0, help="for the turns of one case")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     contenders = {
-        "widelinear": (sys.executable, HERE / "infinite_ours.py"),
-        "neural-tangents": (options.peer, HERE / "infinite_theirs.py"),
+        "widelinear": (sys.executable, HERE / "infinite_ours.py", {}),
+        "neural-tangents": (options.peer, HERE / "infinite_theirs.py", {}),
     }
-    chosen = [case for case in CASES if not options.only or case["net"] in options.only.split(",")]
-    rows = []
-    for case in chosen:
-        rows.append(duel(case, contenders, agree, options.seconds))
-        print(table(rows[-1:]), flush=True)
-    if RECORD.exists():
-        fresh = {row["case"]["name"]: row for row in rows}
-        kept = {row["case"]["name"]: row for row in json.loads(RECORD.read_text())["rows"]} | fresh
-        rows = [kept[case["name"]] for case in CASES if case["name"] in kept]
+    rows = rows_of(CASES, options, lambda case: contenders, agree, RECORD, table)
     precision = [precise(activation, depth, contenders) for activation in ("relu", "erf") for depth in (5, 20)]
     print("\n".join(precision_table(precision)), flush=True)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps({"date": str(date.today()), "rows": rows, "precision": precision}, indent=1) + "\n")
+    keep(RECORD, precision=precision)
     draw(rows, HERE / "infinite_kernels.png")
-    write_tables(HERE / "README.md", "infinite kernels", rows, precision)
+    write_tables(HERE / "README.md", "infinite kernels", speed_table(rows), precision_table(precision))
 
 
 if __name__ == "__main__":

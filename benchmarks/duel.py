@@ -5,12 +5,15 @@ that takes orders line by line; `duel` starts two of them, compares their result
 A B A B …, because a shared machine drifts. CPU time is that of the whole process, over two cores.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +34,29 @@ def timed(run):
     return result, {"wall": time.perf_counter() - wall, "cpu": (time.process_time() - cpu) / CORES}
 
 
+def drawn(dtype, *shapes):
+    """The same random numbers for every contender."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def weights(params, dtype="float32"):
+    """The same parameters for every contender: each is known by its shape, and by how many like it came before."""
+    import jax
+
+    before = Counter()
+
+    def draw(leaf):
+        shape = tuple(size for size in leaf.shape if size > 1)
+        before[shape] += 1
+        return jax.numpy.asarray(np.random.default_rng([*shape, before[shape]]).standard_normal(leaf.shape), dtype)
+
+    return jax.tree_util.tree_map(draw, params)
+
+
 def inputs(case):
     """The same inputs for both: one set or two; with `near`, its second half nearly repeats the first."""
-    rng = np.random.default_rng(0)
-    x1, x2 = (rng.standard_normal(case["shape"]) for _ in range(2))
+    x1, x2 = drawn("float64", case["shape"], case["shape"])
     if "near" in case:
         half = len(x1) // 2
         x1[half:] = x1[:half] + case["near"] * x1[half:]
@@ -70,7 +92,7 @@ def serve(build):
 
 
 def floor(dtype):
-    """What the machine can do now: matrix product in flop/s and memory in byte/s, over two cores."""
+    """What the machine can do in a second, over two cores: flops in matrix products, bytes moved, random normals."""
     import jax
     import jax.numpy as jnp
 
@@ -82,16 +104,18 @@ def floor(dtype):
     for _ in range(5):
         long, spent = timed(lambda long=long: triad(long).block_until_ready())
         walls.append(spent["wall"])
-    return {"flops": flops, "bytes": 2 * long.nbytes / min(walls)}
+    normals = jax.jit(lambda key: jax.random.normal(key, (2**22,), jnp.float32))
+    draw = [timed(lambda: normals(jax.random.PRNGKey(0)).block_until_ready())[1]["cpu"] for _ in range(5)]
+    return {"flops": flops, "bytes": 2 * long.nbytes / min(walls), "normals": 2**22 / min(draw)}
 
 
 class Contender:
     """One process that takes orders."""
 
-    def __init__(self, python, file, case):
+    def __init__(self, case, python, file, **changes):
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
         self.process = subprocess.Popen(
-            [python, str(file), json.dumps(case)],
+            [python, str(file), json.dumps(case | changes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -113,17 +137,17 @@ class Contender:
 
 
 def start(case, contenders):
-    """Both contenders after their first calls, with what these took and what they returned."""
-    running = {name: Contender(*command, case) for name, command in contenders.items()}
+    """The contenders after their first calls, with what these took and what they returned."""
+    running = {name: Contender(case, python, file, **changes) for name, (python, file, changes) in contenders.items()}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: f"{folder}/{name}.npz" for name in contenders}
+        paths = {name: f"{folder}/{number}.npz" for number, name in enumerate(contenders)}
         first = {name: running[name].order("first", paths[name]) for name in contenders}
         results = [[saved[key] for key in saved] for saved in (np.load(path) for path in paths.values())]
     return running, first, results
 
 
 def duel(case, contenders, agree, seconds=40.0):
-    """Both contenders on one case: first calls, the comparison of results, then turns until the time is up."""
+    """The contenders on one case: first calls, the comparison of results, then turns until the time is up."""
     names, turns = list(contenders), {name: [] for name in contenders}
     running, first, results = start(case, contenders)
     agree(case, *results)
@@ -139,3 +163,30 @@ def duel(case, contenders, agree, seconds=40.0):
         best[name]["first_call_cpu"] = first[name]["cpu"]
         best[name]["extra_mb"] = max(turn["extra_mb"] for turn in turns[name])
     return {"case": case, "turns": len(turns[names[0]]), "machine": machine} | best
+
+
+def arguments(doc):
+    """What every benchmark is asked on its command line."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", required=True, help="the Python interpreter that has neural-tangents")
+    parser.add_argument("--only", default="", help="kinds of cases to run; the record keeps the others")
+    parser.add_argument("--seconds", type=float, default=40.0, help="for the turns of one case")
+    return parser.parse_args()
+
+
+def keep(record, **parts):
+    """Put parts into a record, beside what it has."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(record.read_text()) if record.exists() else {}
+    record.write_text(json.dumps(before | {"date": str(date.today())} | parts, indent=1) + "\n")
+
+
+def rows_of(cases, options, contenders, agree, record, show):
+    """Duels on the chosen kinds of cases, in the order of all cases; what was not run comes from the record."""
+    rows = {row["case"]["name"]: row for row in json.loads(record.read_text())["rows"]} if record.exists() else {}
+    for case in cases:
+        if not options.only or case["kind"] in options.only.split(","):
+            rows[case["name"]] = duel(case, contenders(case), agree, options.seconds)
+            print(show([rows[case["name"]]]), flush=True)
+            keep(record, rows=[rows[each["name"]] for each in cases if each["name"] in rows])
+    return [rows[case["name"]] for case in cases if case["name"] in rows]

@@ -14,7 +14,7 @@ def build(case):
         "fc": lambda: wl.mlp(depth=case["depth"], width=1, activation=getattr(wl, case["activation"]), **SCALES),
         "conv": lambda: wl.cnn(depth=3, channels=1, pool=case["pool"], **SCALES),
         "resnet": lambda: wl.wide_resnet(blocks=1, channels=1, pool=(4, 4), w_std=2**0.5),
-    }[case["net"]]()
+    }[case["kind"]]()
     return lambda: wl.kernel_matrix(net, x1, x2)
 
 

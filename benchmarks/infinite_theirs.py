@@ -20,11 +20,11 @@ def block(stride, first):
 
 
 def network(case):
-    if case["net"] == "fc":
+    if case["kind"] == "fc":
         activation = {"relu": stax.Relu, "erf": stax.Erf}[case["activation"]]
         hidden = [layer for _ in range(case["depth"]) for layer in (stax.Dense(1, *SCALES), activation())]
         return stax.serial(*hidden, stax.Dense(1, *SCALES))
-    if case["net"] == "conv":
+    if case["kind"] == "conv":
         hidden = [layer for _ in range(3) for layer in (conv(bias=SCALES[1]), stax.Relu())]
         return stax.serial(*hidden, stax.GlobalAvgPool() if case["pool"] else stax.Flatten(), stax.Dense(1, *SCALES))
     blocks = [block(stride, True) for stride in (1, 2, 2)]

@@ -27,6 +27,10 @@ def test_operations_of_a_convolution_and_of_a_loop_are_those_counted_by_hand():
     assert pull_back_flops(loop, jnp.ones((5, 5)), jnp.ones((2, 5)), explicit=False)[0] == 4 * 2 * 25
 
 
+def test_a_network_without_products_costs_no_operation():
+    assert pull_back_flops(lambda w, x: x * w, jnp.ones((1, 5)), jnp.ones((2, 5)), explicit=True) == (0.0, 0.0)
+
+
 def compiled(method, apply, params, x1, x2, outputs):
     directions, pairing = empirical._directions(jax.eval_shape(apply, params, x1), outputs)
     function = jax.jit(empirical.METHODS[method], static_argnames=("apply", "pairing"))

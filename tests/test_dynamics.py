@@ -176,6 +176,32 @@ def test_predictions_are_responses_to_the_residual(problem):
         assert_close(predicted[0, column], start + literal @ residual, rtol=1e-10, atol=1e-11)
 
 
+def test_a_projected_kernel_predicts_as_the_kernel_itself(problem):
+    ntk, residual = problem
+    ntk_test, start = jnp.asarray(np.random.default_rng(0).standard_normal((4, 6))), jnp.ones((4, 2))
+    of, times = wl.modes(ntk), np.array([[0.3, 7.0, np.inf]])
+    projected = of.project(ntk_test)
+    for rule in (wl.Flow(), wl.HeavyBallFlow(0.1, 0.9)):
+        for function, rest in ((wl.predict, (residual, start)), (wl.response, ())):
+            expected = function(ntk_test, of, *rest, times, rule)
+            assert_close(function(projected, of, *rest, times, rule), expected, atol=1e-13)
+    with pytest.raises(ValueError, match="expected test × training inputs"):
+        of.project(ntk_test.T)
+
+
+def test_predictions_work_inside_jit_grad_and_vmap(problem):
+    ntk, residual = problem
+    of = wl.modes(ntk)
+
+    def total(test_kernel, time):
+        return wl.predict(test_kernel, of, residual, jnp.ones((6, 2)), time).sum()
+
+    for kernel in (ntk, of.project(ntk)):
+        by_time = jax.jit(jax.vmap(jax.grad(total, argnums=1), in_axes=(None, 0)))(kernel, jnp.array([0.3, 2.0]))
+        ahead, behind = (np.array([total(kernel, time + step) for time in (0.3, 2.0)]) for step in (1e-5, -1e-5))
+        assert_close(by_time, (ahead - behind) / 2e-5, rtol=1e-7)
+
+
 def test_repeated_inputs_meet_the_mean_of_their_targets(problem):
     ntk, residual = problem
     again = np.array([0, 1, 2, 3, 4, 5, 2])

@@ -78,6 +78,16 @@ def test_a_symmetric_kernel_is_put_together_from_half_of_its_blocks(outputs, mod
     assert_close(wl.empirical_ntk(apply, params, x, outputs=outputs, batch_size=3), whole, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("outputs", ["full", "diagonal", "mean"])
+def test_a_large_symmetric_kernel_from_three_blocks_is_the_whole(model, outputs):
+    apply, params, x, _ = model
+    many = jnp.asarray(np.random.default_rng(1).standard_normal((19, *x.shape[1:])))
+    whole = wl.empirical_ntk(apply, params, many, many, outputs=outputs, method="structured")
+    assert_close(wl.empirical_ntk(apply, params, many, outputs=outputs, method="structured"), whole, atol=1e-12)
+    terms = wl.empirical_ntk_terms(apply, params, many, outputs=outputs)
+    assert_close(sum(terms.values()), whole, atol=1e-12)
+
+
 @pytest.mark.parametrize("x2", [None, slice(2)])
 def test_gradients_written_out_a_few_examples_at_a_time_give_the_same_kernel(monkeypatch, x2):
     apply, params, x = example("circular", n=5)

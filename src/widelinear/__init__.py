@@ -41,6 +41,7 @@ from widelinear.claims import check_claims, claim
 from widelinear.dynamics import (
     CriticalLearningRate,
     Modes,
+    Projected,
     critical_learning_rate,
     dual_coefficients,
     flatten_outputs,
@@ -105,6 +106,7 @@ __all__ = [
     "Moments",
     "Needs",
     "PowerLaw",
+    "Projected",
     "Rule",
     "SampledKernels",
     "Serial",

@@ -40,7 +40,34 @@ class Modes(NamedTuple):
     rates: Float[Array, " n"]
     vectors: Float[Array, "n n"]
 
+    def project(self, ntk_test: Float[Array, "m n"]) -> "Projected":
+        r"""A test kernel in these modes, $\Theta(x, X)\,U$: do it once where many outputs are to be predicted."""
+        _check_columns("ntk_test", ntk_test, len(self.rates))
+        return Projected(ntk_test @ self.vectors)
 
+
+class Projected(NamedTuple):
+    r"""A kernel between test and training inputs, in the modes of the training kernel.
+
+    $$\Theta(x, X)\,U.$$
+
+    `predict` and `response` take it in place of $\Theta(x, X)$, and then need one product instead of two.
+
+    Args:
+        kernel: one mode in each column, shape (m, n).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> Modes(rates=jnp.ones(2), vectors=jnp.eye(2)).project(jnp.ones((3, 2))).kernel.shape
+        (3, 2)
+
+    Source: paper, eqs 10 and 11. Oracle: the kernel itself in its place (`tests/test_dynamics.py`).
+    """
+
+    kernel: Float[Array, "m n"]
+
+
+TestKernel = Float[Array, "m p"] | Projected
 TrainKernel = Float[Array, "..."] | Modes
 
 
@@ -197,11 +224,12 @@ def dual_coefficients(
     Source: paper, eqs 8–11, S1–S4. Oracle: matrix functions, an ODE solver, and gradient descent on the linearized
     network (`tests/test_dynamics.py`).
     """
-    return _times_first(_coefficients(modes(ntk), residual, time, rule), time)
+    of = modes(ntk)
+    return _times_first(jnp.tensordot(of.vectors, _learnt(of, residual, time, rule), axes=1), time)
 
 
 def predict(
-    ntk_test: Float[Array, "m p"],
+    ntk_test: TestKernel,
     ntk: TrainKernel,
     residual: Float[Array, "r k"],
     f0_test: Float[Array, "q l"],
@@ -214,8 +242,8 @@ def predict(
 
     Args:
         ntk_test: $\Theta(x, X)$ between the m inputs of interest and the n training inputs; with $\Theta(X, X)$ the
-            outputs on the training inputs.
-        ntk: $\Theta(X, X)$, or its `modes`.
+            outputs on the training inputs. To predict many times, `modes(ntk).project(ntk_test)`.
+        ntk: $\Theta(X, X)$, or its `modes`; the same modes where `ntk_test` is projected.
         residual: $y - f_0(X)$, shape (n, k).
         f0_test: $f_0(x)$, the initial outputs at the m inputs.
         time: one time or an array of them, as in `dual_coefficients`.
@@ -236,13 +264,17 @@ def predict(
     Source: paper, eqs 9–11. Oracle: frozen neural-tangents numbers, and gradient descent on the linearized network
     (`tests/test_dynamics.py`).
     """
-    coefficients = _coefficients(modes(ntk), residual, time, rule)
-    _check_columns("ntk_test", ntk_test, len(residual))
-    _check_outputs("f0_test", f0_test, (len(ntk_test), residual.shape[1]))
-    return _times_first(f0_test[:, None] + jnp.tensordot(ntk_test, coefficients, axes=1), time)
+    of = modes(ntk)
+    learnt = _learnt(of, residual, time, rule)
+    kernel = ntk_test.kernel if isinstance(ntk_test, Projected) else ntk_test
+    _check_columns("ntk_test", kernel, len(residual))
+    _check_outputs("f0_test", f0_test, (len(kernel), residual.shape[1]))
+    if not isinstance(ntk_test, Projected):
+        learnt = jnp.tensordot(of.vectors, learnt, axes=1)
+    return _times_first(f0_test[:, None] + jnp.tensordot(kernel, learnt, axes=1), time)
 
 
-def response(ntk_test: Float[Array, "m p"], ntk: TrainKernel, time: Time, rule: Rule = FLOW) -> Float[Array, "*t m n"]:
+def response(ntk_test: TestKernel, ntk: TrainKernel, time: Time, rule: Rule = FLOW) -> Float[Array, "*t m n"]:
     r"""How the output at every input answers to every training target.
 
     $$A_t = \Theta(x, X)\,\Theta^{-1}\,(I - e^{-\Theta t}), \qquad f_t(x) = f_0(x) + A_t\,(y - f_0(X)).$$
@@ -271,12 +303,11 @@ def response(ntk_test: Float[Array, "m p"], ntk: TrainKernel, time: Time, rule: 
 
     Source: paper, eqs 10, 11 and 15. Oracle: the matrix exponential (`tests/test_dynamics.py`).
     """
-    rates, vectors = modes(ntk)
-    _check_columns("ntk_test", ntk_test, len(rates))
-    times = jnp.asarray(time)
-    filters = rule.spectral_filter(rates[None], times.reshape(-1, 1))
-    responses = (filters[:, None] * (ntk_test @ vectors)[None]) @ vectors.T
-    return responses.reshape(*times.shape, *ntk_test.shape)
+    of, times = modes(ntk), jnp.asarray(time)
+    projected = (ntk_test if isinstance(ntk_test, Projected) else of.project(ntk_test)).kernel
+    filters = rule.spectral_filter(of.rates[None], times.reshape(-1, 1))
+    responses = (filters[:, None] * projected[None]) @ of.vectors.T
+    return responses.reshape(*times.shape, *projected.shape)
 
 
 def weight_change(
@@ -359,13 +390,12 @@ def critical_learning_rate(ntk: TrainKernel, momentum: float | Float[Array, ""] 
     return CriticalLearningRate(theorem=2 / (rates[0] + rates[-1]), stability=2 * (1 + momentum) / rates[-1])
 
 
-def _coefficients(of: Modes, residual: Float[Array, "r k"], time: Time, rule: Rule) -> Float[Array, "n t k"]:
-    """The dual coefficients with all times on one axis: times and outputs are columns of a single product."""
+def _learnt(of: Modes, residual: Float[Array, "r k"], time: Time, rule: Rule) -> Float[Array, "n t k"]:
+    """The dual coefficients of the modes, all times on one axis: times and outputs are columns of a single product."""
     rates, vectors = of
     _check_residual(residual, len(rates))
     filters = rule.spectral_filter(rates[:, None], jnp.asarray(time).reshape(1, -1))
-    amplitudes = vectors.T @ residual
-    return jnp.tensordot(vectors, filters[:, :, None] * amplitudes[:, None, :], axes=1)
+    return filters[:, :, None] * (vectors.T @ residual)[:, None, :]
 
 
 def _times_first(values: Float[Array, "n t k"], time: Time) -> Float[Array, "*t n k"]:

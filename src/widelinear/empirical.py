@@ -12,13 +12,14 @@ from jaxtyping import Array, Float
 
 from widelinear.costs import Cost, Method, cheapest, method_costs
 from widelinear.linearize import Apply, Params
-from widelinear.models import output_shape
+from widelinear.models import frozen, output_shape
 from widelinear.progress import progress
 from widelinear.structured import OuterProducts, Pairing, Plan, kernel_contribution, plan_gradients, planned_gradients
 
 Outputs = str | int
 _Kernel = Float[Array, "n1 n2 ..."]
-_Block = Callable[[Float[Array, "n1 ..."], Float[Array, "n2 ..."] | None], Any]
+_Rows = Any  # inputs, or the numbers of examples
+_Block = Callable[[_Rows, _Rows | None], Any]
 
 MEMORY = 2.0**31  # bytes of temporaries above which a method with more operations is chosen
 
@@ -71,7 +72,7 @@ def empirical_ntk(
     """
     directions, pairing = _directions(output_shape("empirical_ntk", apply, params, x1), outputs)
     if method is None:
-        method = _cheapest(apply, outputs, batch_size, *_frozen(params, x1, x2))
+        method = _cheapest(apply, outputs, batch_size, *frozen(params, x1, x2))
     if method not in METHODS:
         raise ValueError(f"empirical_ntk: method must be one of {', '.join(METHODS)}, but came {method!r}.")
 
@@ -258,7 +259,7 @@ def ntk_cost(
 def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[Array, "q k"], Pairing]:
     """Which combinations of outputs are differentiated, and how they are paired."""
     number = output.shape[1]
-    identity = jnp.eye(number, dtype=output.dtype)
+    identity = jnp.asarray(np.eye(number, dtype=output.dtype))
     if outputs in ("full", "diagonal", "mean"):
         pairings: dict[str | int, Pairing] = {"full": "full", "diagonal": "diagonal", "mean": "trace"}
         return identity, pairings[outputs]
@@ -270,12 +271,6 @@ def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[A
         "outputs: expected full, diagonal, mean, pseudo or the number of one output, from 0 to "
         f"{number - 1}, but came {outputs!r}."
     )
-
-
-def _frozen(*arguments: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
-    """Structure and shapes of arguments: hashable, to remember by what was found out from shapes."""
-    leaves, structure = jax.tree.flatten(arguments)
-    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 @lru_cache(maxsize=256)
@@ -293,9 +288,7 @@ def _plan(apply: Apply, pairing: Pairing, structure: Any, shapes: tuple[Any, ...
     return plan_gradients(apply, params, xs, directions, pairing)
 
 
-def _by_blocks(
-    block: _Block, x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."] | None, batch_size: int | None
-) -> Any:
+def _by_blocks(block: _Block, x1: _Rows, x2: _Rows | None, batch_size: int | None) -> Any:
     """A kernel, or a pytree of kernels, put together from blocks of `batch_size` inputs on either side."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, but came {batch_size}; None is one block.")
@@ -351,7 +344,7 @@ def _structured(
 ) -> Any:
     """From outer products; with `names`, one for each parameter, what each name contributes."""
     xs = [x1] if x2 is None else [x1, x2]
-    plan = _plan(apply, pairing, *_frozen(params, xs, directions))
+    plan = _plan(apply, pairing, *frozen(params, xs, directions))
     if plan.rows >= max(map(len, xs)):
         return _at_once(apply, params, xs, directions, pairing, plan, names)
 
@@ -387,11 +380,25 @@ def _at_once(
 def _contracted(
     gradients: list[list[OuterProducts]], pairing: Pairing, names: tuple[str, ...] | None
 ) -> _Kernel | dict[str, _Kernel]:
-    terms = [kernel_contribution(g1, g2, pairing) for g1, g2 in zip(gradients[0], gradients[-1], strict=True)]
-    terms = [_inputs_first(term) for term in terms]
-    if names is None:
-        return jnp.asarray(sum(terms))
-    return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
+    """Summed over parameters; a large symmetric kernel from three of its four blocks."""
+
+    def block(rows: np.ndarray, columns: np.ndarray | None) -> _Kernel | dict[str, _Kernel]:
+        (g1, g2) = (_of_examples(gradients[0], rows), _of_examples(gradients[-1], rows if columns is None else columns))
+        terms = [_inputs_first(kernel_contribution(*pair, pairing)) for pair in zip(g1, g2, strict=True)]
+        if names is None:
+            return jnp.asarray(sum(terms))
+        return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
+
+    examples = [np.arange(len(of[0].inputs)) for of in gradients]
+    if len(examples) == 2:
+        return block(*examples)
+    number = len(examples[0])
+    return _by_blocks(block, examples[0], None, batch_size=-(-number // 2) if number > 16 else None)
+
+
+def _of_examples(gradients: list[OuterProducts], rows: np.ndarray) -> list[OuterProducts]:
+    """The gradients at consecutive examples."""
+    return jax.tree.map(lambda leaf: leaf[rows[0] : rows[-1] + 1], gradients)
 
 
 @partial(jax.jit, static_argnames=("apply", "pairing"))

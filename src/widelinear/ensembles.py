@@ -203,12 +203,12 @@ def _all_layers(
     of: Modes, filters: Float[Array, "t n"], nngp: Array, kernels_test: Kernels, nngp_test: Array, y: Array
 ) -> _Moments:
     """Eqs 14 and 15 at all times: in the modes of Θ the response is diagonal, and a time costs two products."""
-    projected = (kernels_test.ntk @ of.vectors).T
-    prior, cross = of.vectors.T @ nngp @ of.vectors, of.vectors.T @ kernels_test.nngp.T
+    projected, cross = kernels_test.ntk @ of.vectors, kernels_test.nngp @ of.vectors
+    prior = of.vectors.T @ nngp @ of.vectors / 2
 
     def cov(at: Float[Array, " n"]) -> Float[Array, "..."]:
-        response = at[:, None] * projected
-        return nngp_test + _hermitian_sum(response, prior @ response / 2 - cross, diagonal=nngp_test.ndim == 1)
+        response = at[None] * projected
+        return nngp_test + _hermitian_sum(response @ prior - cross, response, diagonal=nngp_test.ndim == 1)
 
     return _mean(of, filters, projected, y), jax.lax.map(cov, filters)
 
@@ -218,25 +218,25 @@ def _posterior(
     of: Modes, mean_filters: Array, cov_filters: Array, nngp_test_train: Array, nngp_test: Array, y: Array
 ) -> _Moments:
     """μ = 𝒦(x, X) g(𝒦) y and Σ = 𝒦(x, x) − 𝒦(x, X) h(𝒦) 𝒦(X, x) for every row of the filters g and h."""
-    projected = (nngp_test_train @ of.vectors).T
+    projected = nngp_test_train @ of.vectors
 
     def cov(at: Float[Array, " n"]) -> Float[Array, "..."]:
-        return nngp_test - _hermitian_sum(at[:, None] * projected, projected / 2, diagonal=nngp_test.ndim == 1)
+        return nngp_test - _hermitian_sum(at[None] * projected, projected / 2, diagonal=nngp_test.ndim == 1)
 
     return _mean(of, mean_filters, projected, y), jax.lax.map(cov, cov_filters)
 
 
-def _mean(of: Modes, filters: Float[Array, "t n"], projected: Float[Array, "n m"], y: Array) -> Float[Array, "t m k"]:
+def _mean(of: Modes, filters: Float[Array, "t n"], projected: Float[Array, "m n"], y: Array) -> Float[Array, "t m k"]:
     """The kernel in its modes, filtered, on the targets."""
     columns = filters.T[:, :, None] * (of.vectors.T @ y)[:, None, :]
-    return jnp.moveaxis(jnp.tensordot(projected.T, columns, axes=1), 1, 0)
+    return jnp.moveaxis(jnp.tensordot(projected, columns, axes=1), 1, 0)
 
 
-def _hermitian_sum(left: Float[Array, "n m"], right: Float[Array, "n m"], *, diagonal: bool) -> Float[Array, "..."]:
-    """Lᵀ R plus its transpose; or the diagonal of that, without the matrix."""
+def _hermitian_sum(left: Float[Array, "m n"], right: Float[Array, "m n"], *, diagonal: bool) -> Float[Array, "..."]:
+    """L Rᵀ plus its transpose; or the diagonal of that, without the matrix."""
     if diagonal:
-        return 2 * jnp.sum(left * right, axis=0)
-    product = left.T @ right
+        return 2 * jnp.sum(left * right, axis=1)
+    product = left @ right.T
     return product + product.T
 
 

@@ -1,11 +1,35 @@
 """What the library asks of a network: `apply(params, x)`, one row of outputs for each example."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from widelinear.linearize import Apply, Params
+
+
+def frozen(*arguments: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Structure and shapes of arguments: hashable, to remember by what was found out by tracing.
+
+    Args:
+        arguments: pytrees of arrays, or of their shapes.
+
+    Returns:
+        The structure of all arguments together, and the shape and dtype of every leaf.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> frozen(jnp.ones((2, 3)))[1][0].shape
+        (2, 3)
+
+    Source: house code. Oracle: that of `output_shape`.
+    """
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
 
 def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.ShapeDtypeStruct:
@@ -21,7 +45,8 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
         Shape (n, k) and dtype.
 
     Raises:
-        ValueError: if a parameter is not a floating-point array, or if the outputs are not one array of shape (n, k).
+        ValueError: if a parameter is not a floating-point array, if the outputs are not one array of shape (n, k), or
+            if `apply` is not the same function when it is traced again.
 
     Example:
         >>> import jax.numpy as jnp
@@ -36,7 +61,12 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
                 f"{caller}: params must be floating-point arrays, but params{jax.tree_util.keystr(path)} is "
                 f"{jnp.result_type(leaf)}; keep what is not trained out of params, in a closure of apply for example."
             )
-    outputs = jax.eval_shape(apply, params, x)
+    outputs, pure = _traced_twice(apply, *frozen(params, x))
+    if not pure:
+        raise ValueError(
+            f"{caller}: apply(params, x) must be a pure function, but it has other constants when it is traced again; "
+            "draw random numbers from a jax.random key, and keep counters and other state out of it."
+        )
     if not isinstance(outputs, jax.ShapeDtypeStruct) or outputs.ndim != 2 or outputs.shape[0] != x.shape[0]:
         came = jax.tree.map(lambda leaf: leaf.shape, outputs)
         raise ValueError(
@@ -44,3 +74,36 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
             f"n = {x.shape[0]} examples, but came {came}; return the outputs alone, flattened to two axes."
         )
     return outputs
+
+
+@lru_cache(maxsize=256)
+def _traced_twice(apply: Apply, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> tuple[Any, bool]:
+    """The shapes of the outputs; and whether all constants stay as they are: no counter, no random numbers by NumPy."""
+    params, x = jax.tree.unflatten(structure, shapes)
+    # A function of its own for each trace, or JAX would remember the first.
+    (one, outputs), (two, _) = (
+        jax.make_jaxpr(lambda p, x: apply(p, x), return_shape=True)(params, x) for _ in range(2)
+    )
+    return outputs, all(map(_same, _constants(one), _constants(two)))
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """All numbers that a traced program holds, in order, also in the programs that it calls."""
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+        program = program.jaxpr
+    for eqn in program.eqns:
+        yield from (atom.val for atom in eqn.invars if isinstance(atom, Literal))
+        inside = (sub for value in eqn.params.values() for sub in (value if isinstance(value, tuple) else (value,)))
+        for sub in inside:
+            if isinstance(sub, ClosedJaxpr | Jaxpr):
+                yield from _constants(sub)
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether two constants are equal, as far as they are known: tracers and random keys are not looked into."""
+    if one is two or any(isinstance(c, jax.core.Tracer) or not hasattr(c, "dtype") for c in (one, two)):
+        return bool(one is two or not (isinstance(one, int | float) and one != two))
+    if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+        return True
+    return np.array_equal(np.asarray(one), np.asarray(two), equal_nan=np.asarray(one).dtype.kind in "fc")

@@ -250,8 +250,8 @@ def pull_back_flops(apply: Apply, params: Params, x: Any, *, explicit: bool) -> 
     varies = _varying(jaxpr)
     wanted = jaxpr.outvars if explicit else [atom for recipe in _recipes(jaxpr) for atom in recipe.atoms()]
     network = jax.make_jaxpr(apply)(params, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-    forward = sum(_flops(eqn) for eqn in network.jaxpr.eqns)
-    backward = sum(_flops(eqn) for eqn in _needed(jaxpr.eqns, wanted) if any(map(varies, eqn.outvars)))
+    forward = sum((_flops(eqn) for eqn in network.jaxpr.eqns), 0.0)
+    backward = sum((_flops(eqn) for eqn in _needed(jaxpr.eqns, wanted) if any(map(varies, eqn.outvars))), 0.0)
     return forward, backward
 
 
