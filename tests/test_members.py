@@ -49,3 +49,20 @@ def test_divergence_names_the_step_and_the_member():
 def test_an_empty_ensemble_is_refused():
     with pytest.raises(ValueError, match="at least 1, but came 0"):
         ensemble(0)
+
+
+def test_a_killed_run_goes_on_after_its_last_finished_block(tmp_path, trained):
+    ensemble(2, checkpoint=tmp_path)  # as if it had been killed after two members
+    (tmp_path / "unfinished-members-from-2.npz").write_text("killed while writing")
+    first = tmp_path / "members-from-0.npz"
+    written = first.stat().st_mtime_ns
+    assert_close(ensemble(3, checkpoint=tmp_path).records, trained.records, rtol=0)
+    assert first.stat().st_mtime_ns == written
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    ensemble(1, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="must be of this run"):
+        ensemble(1, checkpoint=tmp_path, optimizer=optax.sgd(0.2))
+    with pytest.raises(ValueError, match="must be of this run"):
+        ensemble(1, checkpoint=tmp_path, steps=[1, 4, 10])

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,71 @@ def fingerprint(program: str, *inputs: Any) -> str:
     return digest.hexdigest()
 
 
+def owned_folder(folder: str | Path, run: str) -> Path:
+    """The folder of one run, made if it does not exist.
+
+    Args:
+        folder: where.
+        run: the run's `fingerprint`.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        ValueError: if the folder holds another run.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     owned_folder(f"{parent}/figure", "run").name
+        'figure'
+
+    Source: house code. Oracle: a changed learning rate or input is refused (`tests/test_checkpoints.py`).
+    """
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / "run"
+    if owner.exists() and owner.read_text() != run:
+        raise ValueError(
+            f"{folder.name}: the checkpoint must be of this run, but it was made with other settings, data, code "
+            "or versions; continue with those, or remove the folder to start again."
+        )
+    owner.write_text(run)
+    return folder
+
+
+def saved_or_computed(file: Path, compute: Callable[[], State], like: State) -> State:
+    """Arrays that an earlier run left in a file; else they are computed and written, whole or not at all.
+
+    Args:
+        file: where, with the ending `.npz`.
+        compute: makes the arrays, a pytree.
+        like: a pytree of the same structure.
+
+    Returns:
+        The arrays.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = saved_or_computed(Path(folder, "a.npz"), lambda: [np.ones(2)], [0])
+        ...     again = saved_or_computed(Path(folder, "a.npz"), lambda: [np.zeros(2)], [0])
+        >>> again[0].tolist()
+        [1.0, 1.0]
+
+    Source: a file is written beside its place and renamed. Oracle: a run that was stopped (`tests/test_members.py`).
+    """
+    leaves, structure = jax.tree.flatten(like)
+    if file.exists():
+        with np.load(file) as saved:
+            return jax.tree.unflatten(structure, [saved[f"arr_{i}"] for i in range(len(leaves))])
+    state = jax.device_get(compute())
+    unfinished = file.with_name(f"unfinished-{file.name}")
+    np.savez(unfinished, *jax.tree.leaves(state))
+    unfinished.replace(file)
+    return state
+
+
 class Checkpoints:
     """A folder that holds the newest saved state of one run.
 
@@ -59,15 +125,7 @@ class Checkpoints:
     def __init__(self, folder: str | Path, run: str, every: float) -> None:
         import orbax.checkpoint as ocp
 
-        folder = Path(folder).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        owner = folder / "run"
-        if owner.exists() and owner.read_text() != run:
-            raise ValueError(
-                f"{folder.name}: the checkpoint must be of this run, but it was made with other settings, data, code "
-                "or versions; continue with those, or remove the folder to start again."
-            )
-        owner.write_text(run)
+        folder = owned_folder(folder, run)
         self._manager = ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
         self._every, self._saved_at = every, time.monotonic()
 

@@ -1,6 +1,7 @@
 """Many networks that differ in their initialization alone, trained at once."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from widelinear.checkpoints import fingerprint, owned_folder, saved_or_computed
 from widelinear.linearize import Apply, Params
 from widelinear.loop import Advance, Loss, compiled_loop, models_on
 from widelinear.progress import progress
@@ -29,6 +31,7 @@ def train_ensemble(
     loss: Loss = mse_loss,
     batch_size: int | None = None,
     mesh: Mesh | None = None,
+    checkpoint: str | Path | None = None,
 ) -> History:
     r"""Train many initializations of one network on the full batch, in blocks that are spread over devices.
 
@@ -49,12 +52,14 @@ def train_ensemble(
         batch_size: members trained together on each device, which bounds memory. By default 1 on a CPU, where a wide
             network alone stays in the cache, and 64 elsewhere.
         mesh: the devices to use; by default all.
+        checkpoint: a folder. A run that was killed keeps its finished blocks there and goes on after them when called
+            again in the same way, with the same members or with more.
 
     Returns:
         `History`: steps; records with the axes (r, members) in front; no parameters.
 
     Raises:
-        ValueError: if there are no members, or the steps do not increase.
+        ValueError: if there are no members, or the steps do not increase, or if the checkpoint belongs to another run.
         FloatingPointError: if a record is not finite.
 
     Example:
@@ -78,6 +83,8 @@ def train_ensemble(
     size = batch_size * mesh.size
     firsts = np.concatenate([[0], steps[:-1]])
     shared = (key, (firsts, steps - firsts), models_on(x, {"": apply}, None), x, y)
+    if checkpoint is not None:
+        block = _saving(checkpoint, block, shared, size)
     blocks = [
         jax.device_get(block(np.arange(first, first + size), *shared))
         for first in progress("ensemble", range(0, members, size), unit="block of members")
@@ -118,6 +125,19 @@ def _block(member: Callable[..., Record], batch_size: int, mesh: Mesh) -> Callab
 
     arguments = (here, *[everywhere] * 5)
     return jax.jit(jax.shard_map(on_one_device, mesh=mesh, in_specs=arguments, out_specs=here, check_vma=False))
+
+
+def _saving(folder: str | Path, block: Any, shared: tuple[Any, ...], size: int) -> Callable[..., Record]:
+    """The block, reading from the folder what is there; the run is named by its program and all that goes into it."""
+    key, *others = shared
+    program = block.lower(np.arange(size), *shared).as_text()
+    home = owned_folder(folder, fingerprint(program, jax.random.key_data(key), *others))
+    like = jax.eval_shape(block, np.arange(size), *shared)
+
+    def saved(numbers: Int[np.ndarray, " b"], *shared: Any) -> Record:
+        return saved_or_computed(home / f"members-from-{numbers[0]}.npz", lambda: block(numbers, *shared), like)
+
+    return saved
 
 
 def _check_finite(records: Record, steps: Int[np.ndarray, " r"]) -> None:
