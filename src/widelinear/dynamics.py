@@ -218,6 +218,7 @@ def dual_coefficients(
 
         The first step of gradient descent is the gradient step:
 
+        >>> from widelinear import GradientDescent
         >>> bool(jnp.allclose(dual_coefficients(ntk, y, 1, GradientDescent(0.1)), 0.1 * y))
         True
 
