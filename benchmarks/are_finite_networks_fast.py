@@ -166,8 +166,9 @@ CASES = [
     trajectories(1, 0.7),
     trajectories(10, 0.7),
     ensemble(0.6),
-    members("compiled loops", 0.33),
-    members("wl.train", 0.33),
+    members("compiled loops", 1.0),
+    members("compiled steps", 1.0),
+    members("wl.train", 1.0),
     monte_carlo("nngp", 128, 0.6),
     monte_carlo("ntk", 32, 0.6),
 ]

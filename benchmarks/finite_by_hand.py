@@ -33,27 +33,47 @@ def by_compiled_loops(case, net, x, y):
     return run
 
 
-def by_train(case, net, x, y):
-    """`wl.train`, called for every member."""
-    init = jax.jit(net.init)
+def by_compiled_steps(case, net, x, y):
+    """One compiled step, called from Python for every step of every member."""
+    optimizer, init = optax.sgd(case["rate"]), jax.jit(net.init)
+
+    @jax.jit
+    def step(params, state):
+        gradient = jax.grad(lambda p: wl.mse_loss(net.apply(p, x), y))(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state
 
     def member(number):
-        return wl.train(
-            net.apply,
-            init(jax.random.fold_in(jax.random.key(0), number), x),
-            x,
-            y,
-            optimizer=optax.sgd(case["rate"]),
-            steps=[case["steps"]],
-            record=lambda params: net.apply(params, x),
-        ).records[-1]
+        params = init(jax.random.fold_in(jax.random.key(0), number), x)
+        state = optimizer.init(params)
+        for _ in range(case["steps"]):
+            params, state = step(params, state)
+        return net.apply(params, x)
 
     return lambda: [jnp.stack([member(number) for number in range(case["members"])])]
 
 
+def by_train(case, net, x, y):
+    """`wl.train`, called for every member."""
+    init, optimizer = jax.jit(net.init), optax.sgd(case["rate"])
+
+    def outputs(params):
+        return net.apply(params, x)
+
+    def member(number):
+        start = init(jax.random.fold_in(jax.random.key(0), number), x)
+        steps = [case["steps"]]
+        return wl.train(net.apply, start, x, y, optimizer=optimizer, steps=steps, record=outputs).records[-1]
+
+    return lambda: [jnp.stack([member(number) for number in range(case["members"])])]
+
+
+LOOPS = {"compiled loops": by_compiled_loops, "compiled steps": by_compiled_steps, "wl.train": by_train}
+
+
 def build(case):
     x, y = map(jnp.asarray, drawn("float32", (16, 16), (16, 1)))
-    return {"compiled loops": by_compiled_loops, "wl.train": by_train}[case["loop"]](case, network(case), x, y)
+    return LOOPS[case["loop"]](case, network(case), x, y)
 
 
 if __name__ == "__main__":

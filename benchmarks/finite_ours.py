@@ -73,23 +73,24 @@ def ensemble(case):
 
 def members(case):
     x, y = map(jnp.asarray, drawn("float32", (16, 16), (16, 1)))
-    net = network(case)
-    apply, optimizer = net.apply, optax.sgd(case["rate"])
+    net, optimizer = network(case), optax.sgd(case["rate"])
+
+    def outputs(params):
+        return net.apply(params, x)
 
     def run():
-        return [
-            wl.train_ensemble(
-                net.init,
-                apply,
-                jax.random.key(0),
-                case["members"],
-                x,
-                y,
-                optimizer=optimizer,
-                steps=[case["steps"]],
-                record=lambda params: apply(params, x),
-            ).records[-1]
-        ]
+        trained = wl.train_ensemble(
+            net.init,
+            net.apply,
+            jax.random.key(0),
+            case["members"],
+            x,
+            y,
+            optimizer=optimizer,
+            steps=[case["steps"]],
+            record=outputs,
+        )
+        return [trained.records[-1]]
 
     return run
 

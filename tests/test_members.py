@@ -41,6 +41,30 @@ def test_neither_blocks_nor_their_number_change_a_member(trained):
     assert_close(ensemble(5, batch_size=2).records[:, :3], trained.records, rtol=1e-12)
 
 
+def test_a_setting_around_the_call_holds_for_every_member():
+    # JAX keeps such settings for each thread.
+    with jax.threefry_partitionable(False):
+        drawn = ensemble(3, steps=[0]).records[0]
+        for number in range(3):
+            params = NET.init(jax.random.fold_in(jax.random.key(0), number), X)
+            assert_close(drawn[number], NET.apply(params, X), rtol=1e-12)
+    assert np.abs(drawn - ensemble(3, steps=[0]).records[0]).max() > 1e-3
+
+
+def test_a_second_ensemble_of_the_same_functions_is_not_compiled_again():
+    traced, record = [], lambda p: NET.apply(p, X)
+
+    def loss(outputs, y):
+        traced.append(1)
+        return wl.mse_loss(outputs, y)
+
+    optimizer = optax.sgd(0.3)
+    ensemble(1, loss=loss, record=record, optimizer=optimizer)
+    once = len(traced)
+    ensemble(3, loss=loss, record=record, optimizer=optimizer)
+    assert len(traced) == once
+
+
 def test_divergence_names_the_step_and_the_member():
     with pytest.raises(FloatingPointError, match="at step 4000 that of member 0 is not"):
         ensemble(2, optimizer=optax.sgd(1e4), steps=[1, 4000])

@@ -46,6 +46,19 @@ def test_recording_more_often_changes_nothing(problem):
     assert_close(often.records["outputs"][-1], seldom.records["outputs"][-1], atol=0)
 
 
+def test_a_second_run_with_the_same_loss_and_optimizer_is_not_compiled_again(problem):
+    traced, optimizer = [], optax.sgd(0.5)
+
+    def loss(outputs, y):
+        traced.append(1)
+        return wl.mse_loss(outputs, y)
+
+    run(problem, loss=loss, optimizer=optimizer)
+    once = len(traced)
+    run(problem, loss=loss, optimizer=optimizer)
+    assert len(traced) == once
+
+
 def test_momentum_is_carried_from_one_record_to_the_next(problem):
     optimizer = optax.sgd(0.1, momentum=0.9)
     often, seldom = (run(problem, optimizer=optimizer, steps=steps) for steps in (np.arange(21), [20]))

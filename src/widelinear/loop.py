@@ -1,7 +1,7 @@
 """Training steps as one compiled loop, for several models on the same batches."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -40,16 +40,17 @@ def models_on(x: Float[Array, "n ..."], models: dict[str, Apply], batch_size: in
         return {name: model if isinstance(model, Linearized) else Partial(model) for name, model in models.items()}
     on_batch = jax.jit(lambda model, x: model.on_batch(x))
     return {
-        name: on_batch(model, x) if isinstance(model, Linearized) else Partial(Partial(_swapped, Partial(model)), x)
+        name: on_batch(model, x) if isinstance(model, Linearized) else Partial(_swapped, Partial(model), x)
         for name, model in models.items()
     }
 
 
+@lru_cache(maxsize=16)
 def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_size: int | None) -> Advance:
     """A function that does any number of training steps without going back to Python.
 
     The order of the examples in an epoch depends on the key and on the number of the epoch alone, so a run may stop
-    after any step and go on.
+    after any step and go on. The same loss and the same optimizer get the same function, which is compiled once.
 
     Args:
         loss: `loss(outputs, y)`.

@@ -1,6 +1,9 @@
 """Many networks that differ in their initialization alone, trained at once."""
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +52,8 @@ def train_ensemble(
         steps: increasing step numbers at which to record; the run ends at the last.
         record: a function of one member's parameters; any pytree of arrays. Parameters themselves are not kept.
         loss: `loss(outputs, y)`.
-        batch_size: members trained together on each device, which bounds memory. By default 1 on a CPU, where a wide
-            network alone stays in the cache, and 64 elsewhere.
+        batch_size: members trained together on each device, or on each core of a CPU, which bounds memory. By default 1
+            on a CPU, whose matrix products are faster than batches of them, and 64 elsewhere.
         mesh: the devices to use; by default all.
         checkpoint: a folder. A run that was killed keeps its finished blocks there and goes on after them when called
             again in the same way, with the same members or with more.
@@ -79,16 +82,17 @@ def train_ensemble(
         )
     batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 64)
     mesh = Mesh(np.asarray(jax.devices() if mesh is None else mesh.devices).reshape(-1), ("members",))
-    block = _block(_member(init, compiled_loop(loss, optimizer, None), optimizer, record), batch_size, mesh)
-    size = batch_size * mesh.size
-    firsts = np.concatenate([[0], steps[:-1]])
-    shared = (key, (firsts, steps - firsts), models_on(x, {"": apply}, None), x, y)
+    size, intervals = batch_size * mesh.size, np.diff(steps, prepend=0)
+    shared = jax.device_put((key, (steps - intervals, intervals), models_on(x, {"": apply}, None), x, y))
+    # Compiled before any thread starts: a thread would not see precision and the like set by `with`.
+    program = _block(init, loss, optimizer, record, batch_size, mesh).lower(_numbers(0, size), *shared)
+    block = program.compile()
     if checkpoint is not None:
-        block = _saving(checkpoint, block, shared, size)
-    blocks = [
-        jax.device_get(block(np.arange(first, first + size), *shared))
-        for first in progress("ensemble", range(0, members, size), unit="block of members")
-    ]
+        block = _saving(checkpoint, program, block, shared)
+    firsts = range(0, members, size)
+    with ThreadPoolExecutor(_at_a_time(mesh)) as pool:
+        trained = pool.map(lambda first: jax.device_get(block(_numbers(first, size), *shared)), firsts)
+        blocks = list(progress("ensemble", trained, total=len(firsts), unit="block of members"))
     records = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts)[:members], 0, 1), *blocks)
     _check_finite(records, steps)
     return History(steps, records, None)
@@ -114,8 +118,17 @@ def _member(
     return member
 
 
-def _block(member: Callable[..., Record], batch_size: int, mesh: Mesh) -> Callable[..., Record]:
-    """Members by their numbers, each device its share of them."""
+@lru_cache(maxsize=16)
+def _block(
+    init: Callable[[Array, Array], Params],
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    record: Callable[[Params], Record],
+    batch_size: int,
+    mesh: Mesh,
+) -> Any:
+    """Members by their numbers, each device its share of them; compiled once for all calls with the same functions."""
+    member = _member(init, compiled_loop(loss, optimizer, None), optimizer, record)
     here, everywhere = PartitionSpec("members"), PartitionSpec()
 
     def on_one_device(numbers: Int[Array, " b"], *shared: Any) -> Record:
@@ -127,15 +140,23 @@ def _block(member: Callable[..., Record], batch_size: int, mesh: Mesh) -> Callab
     return jax.jit(jax.shard_map(on_one_device, mesh=mesh, in_specs=arguments, out_specs=here, check_vma=False))
 
 
-def _saving(folder: str | Path, block: Any, shared: tuple[Any, ...], size: int) -> Callable[..., Record]:
+def _numbers(first: int, size: int) -> Int[np.ndarray, " b"]:
+    return np.arange(first, first + size, dtype=np.int32)
+
+
+def _at_a_time(mesh: Mesh) -> int:
+    """How many blocks: a compiled loop keeps a device busy, but of a CPU only one core."""
+    return max(1, (os.cpu_count() or 1) // mesh.size) if jax.default_backend() == "cpu" else 1
+
+
+def _saving(folder: str | Path, program: Any, block: Any, shared: tuple[Any, ...]) -> Callable[..., Record]:
     """The block, reading from the folder what is there; the run is named by its program and all that goes into it."""
     key, *others = shared
-    program = block.lower(np.arange(size), *shared).as_text()
-    home = owned_folder(folder, fingerprint(program, jax.random.key_data(key), *others))
-    like = jax.eval_shape(block, np.arange(size), *shared)
+    home = owned_folder(folder, fingerprint(program.as_text(), jax.random.key_data(key), *others))
 
     def saved(numbers: Int[np.ndarray, " b"], *shared: Any) -> Record:
-        return saved_or_computed(home / f"members-from-{numbers[0]}.npz", lambda: block(numbers, *shared), like)
+        file = home / f"members-from-{numbers[0]}.npz"
+        return saved_or_computed(file, lambda: block(numbers, *shared), program.out_info)
 
     return saved
 

@@ -199,7 +199,8 @@ def train(
     _check_task(models, start, x, y, batch_size, key)
     advance, on_x = compiled_loop(loss, optimizer, batch_size), models_on(x, models, batch_size)
     task = _Task(advance, on_x, x, y, key, lambda: _threshold(models, start, x) if loss is mse_loss else "")
-    observe = jax.jit(record if several else lambda params: record(params[""]))
+    compiled = jax.jit(record)
+    observe = compiled if several else lambda params: compiled(params[""])
     records = _empty_records(observe, start, len(steps))
     state = _State(start, {name: optimizer.init(start[name]) for name in models}, records)
     with _open(checkpoint, save_every, task, state, steps) as saved, progress(label, total=int(steps[-1])) as bar:
