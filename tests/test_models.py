@@ -24,7 +24,11 @@ def test_the_outputs_of_a_network_are_described():
 
 
 def test_integer_parameters_are_named():
-    refused(lambda p, x: x @ p["w"], {"w": jnp.ones((5, 2)), "step": jnp.array(3)}, r"params\['step'\] is int")
+    params = {"w": jnp.ones((5, 2)), "step": jnp.array(3)}
+    refused(lambda p, x: x @ p["w"], params, r"params\['step'\] is int")
+    for expand in (wl.linearize, lambda apply, p: wl.taylor_expand(apply, p, 2)):
+        with pytest.raises(ValueError, match=r"(linearize|taylor_expand): .* params\['step'\] is int"):
+            expand(lambda p, x: x @ p["w"], params)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,23 @@ def test_a_function_that_is_not_pure_is_refused():
     refused(lambda w, x: jax.jit(lambda w: (x @ w) * next(count))(w), jnp.ones((5, 2)), "must be a pure function")
     with pytest.raises(ValueError, match=r"empirical_ntk: .* pure function"):
         wl.empirical_ntk(lambda w, x: (x @ w) * rng.random(), jnp.ones((5, 2)), X)
+
+
+def test_a_function_that_changes_its_program_is_refused():
+    calls = itertools.count()
+    refused(lambda w, x: x @ w + (1.0 if next(calls) else jnp.sin(x @ w)), jnp.ones((5, 2)), "must be a pure function")
+
+
+def test_a_function_that_keeps_a_tracer_is_refused():
+    kept = []
+
+    def apply(w, x):
+        kept.append(x @ w)
+        return x @ w + jnp.sin(kept[0])
+
+    with pytest.raises(ValueError, match=r"empirical_ntk: .* must be a pure function") as caught:
+        wl.empirical_ntk(apply, jnp.ones((5, 2)), X)
+    assert "\n" not in str(caught.value)
 
 
 def test_constants_that_stay_are_no_matter_inside_a_program_or_not():

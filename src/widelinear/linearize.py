@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
@@ -26,6 +27,9 @@ def linearize(apply: Apply, params0: Params) -> "Linearized":
     Returns:
         $f^{\mathrm{lin}}$, with the signature of `apply`.
 
+    Raises:
+        ValueError: if a parameter is not a floating-point array.
+
     Example:
         It touches the network at `params0`:
 
@@ -39,7 +43,32 @@ def linearize(apply: Apply, params0: Params) -> "Linearized":
 
     Source: paper, eq. 5. Oracle: an explicit Jacobian, and a remainder of second order (`tests/test_linearize.py`).
     """
+    check_floating("linearize", params0)
     return Linearized(apply, params0)
+
+
+def check_floating(caller: str, params: Params) -> None:
+    """Refuse parameters that have no derivative.
+
+    Args:
+        caller: the name of the function that asks, for the message.
+        params: a pytree of arrays, or of their shapes.
+
+    Raises:
+        ValueError: if one is not a floating-point array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> check_floating("here", {"w": jnp.ones(2)})
+
+    Source: house rule. Oracle: integer parameters are named (`tests/test_models.py`).
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(
+                f"{caller}: params must be floating-point arrays, but params{jax.tree_util.keystr(path)} is "
+                f"{jnp.result_type(leaf)}; keep what is not trained out of params, in a closure of apply for example."
+            )
 
 
 @jax.tree_util.register_pytree_node_class
@@ -99,7 +128,7 @@ def taylor_expand(apply: Apply, params0: Params, order: int) -> Apply:
         $f^{(m)}$, with the signature of `apply`.
 
     Raises:
-        ValueError: if the order is negative.
+        ValueError: if the order is negative, or a parameter is not a floating-point array.
 
     Example:
         A cubic in the parameter is its own expansion of third order:
@@ -114,6 +143,7 @@ def taylor_expand(apply: Apply, params0: Params, order: int) -> Apply:
     """
     if order < 0:
         raise ValueError(f"taylor_expand: order must be at least 0, but came {order}; 1 is the linearization.")
+    check_floating("taylor_expand", params0)
 
     def expansion(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
         change = _difference(params, params0)

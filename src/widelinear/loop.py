@@ -38,9 +38,8 @@ def models_on(x: Float[Array, "n ..."], models: dict[str, Apply], batch_size: in
     """
     if batch_size is not None:
         return {name: model if isinstance(model, Linearized) else Partial(model) for name, model in models.items()}
-    on_batch = jax.jit(lambda model, x: model.on_batch(x))
     return {
-        name: on_batch(model, x) if isinstance(model, Linearized) else Partial(_swapped, Partial(model), x)
+        name: _linearized_on(model, x) if isinstance(model, Linearized) else Partial(_swapped, Partial(model), x)
         for name, model in models.items()
     }
 
@@ -75,6 +74,11 @@ def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_siz
 
     step = partial(_step, loss, optimizer)
     return jax.jit(partial(_on_all, step) if batch_size is None else partial(_in_batches, step, batch_size))
+
+
+@jax.jit
+def _linearized_on(model: Linearized, x: Float[Array, "n ..."]) -> Any:
+    return model.on_batch(x)
 
 
 def _step(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from widelinear.linearize import Apply, Params
+from widelinear.linearize import Apply, Params, check_floating
 
 
 def frozen(*arguments: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
@@ -55,17 +55,12 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
 
     Source: house rule. Oracle: bad models are refused (`tests/test_models.py`).
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ValueError(
-                f"{caller}: params must be floating-point arrays, but params{jax.tree_util.keystr(path)} is "
-                f"{jnp.result_type(leaf)}; keep what is not trained out of params, in a closure of apply for example."
-            )
+    check_floating(caller, params)
     outputs, pure = _traced_twice(apply, *frozen(params, x))
     if not pure:
         raise ValueError(
             f"{caller}: apply(params, x) must be a pure function, but it has other constants when it is traced again; "
-            "draw random numbers from a jax.random key, and keep counters and other state out of it."
+            "draw random numbers from a jax.random key, and keep counters, earlier values and other state out of it."
         )
     if not isinstance(outputs, jax.ShapeDtypeStruct) or outputs.ndim != 2 or outputs.shape[0] != x.shape[0]:
         came = jax.tree.map(lambda leaf: leaf.shape, outputs)
@@ -84,7 +79,8 @@ def _traced_twice(apply: Apply, structure: Any, shapes: tuple[jax.ShapeDtypeStru
     (one, outputs), (two, _) = (
         jax.make_jaxpr(lambda p, x: apply(p, x), return_shape=True)(params, x) for _ in range(2)
     )
-    return outputs, all(map(_same, _constants(one), _constants(two)))
+    first, second = list(_constants(one)), list(_constants(two))
+    return outputs, len(first) == len(second) and all(map(_same, first, second))
 
 
 def _constants(program: Any) -> Iterator[Any]:
@@ -101,9 +97,16 @@ def _constants(program: Any) -> Iterator[Any]:
 
 
 def _same(one: Any, two: Any) -> bool:
-    """Whether two constants are equal, as far as they are known: tracers and random keys are not looked into."""
-    if one is two or any(isinstance(c, jax.core.Tracer) or not hasattr(c, "dtype") for c in (one, two)):
-        return bool(one is two or not (isinstance(one, int | float) and one != two))
-    if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+    """Whether two constants have the same bits, where these can be read."""
+    if one is two or not (_readable(one) and _readable(two)):
         return True
-    return np.array_equal(np.asarray(one), np.asarray(two), equal_nan=np.asarray(one).dtype.kind in "fc")
+    return np.asarray(one).tobytes() == np.asarray(two).tobytes()
+
+
+def _readable(constant: Any) -> bool:
+    """Whether a constant is a number or an array of numbers: a tracer has none yet, and a random key hides its own."""
+    if isinstance(constant, jax.core.Tracer):
+        return False
+    return isinstance(constant, int | float) or (
+        hasattr(constant, "dtype") and not jnp.issubdtype(constant.dtype, jax.dtypes.prng_key)
+    )
