@@ -1,6 +1,7 @@
 r"""The infinite-width kernels by sampling finite networks: for any `init` and `apply`, with a standard error."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -79,16 +80,27 @@ def monte_carlo_kernels(
     if samples < 2:
         raise ValueError(f"monte_carlo_kernels: samples must be at least 2, but came {samples}; one has no error.")
 
-    @jax.jit
-    def one(key: Array) -> Kernels:
-        params = init(key, x1[:1])
-        ntk = empirical_ntk(apply, params, x1, x2, outputs="mean", batch_size=batch_size)
-        return Kernels(empirical_nngp(apply, params, x1, x2), ntk)
-
+    one = partial(_sample, init=init, apply=apply, x1=x1, x2=x2, batch_size=batch_size)
     mean = squares = jax.tree.map(lambda kernel: jnp.zeros(kernel.shape, kernel.dtype), jax.eval_shape(one, key))
     for count, sample_key in enumerate(progress("networks", jax.random.split(key, samples), unit="network"), start=1):
         mean, squares = _updated(mean, squares, one(sample_key), count)
     return SampledKernels(mean, jax.tree.map(lambda s: jnp.sqrt(s / (samples * (samples - 1))), squares))
+
+
+@partial(jax.jit, static_argnames=("init", "apply", "batch_size"))
+def _sample(
+    key: Array,
+    *,
+    init: Callable[[Array, Array], Params],
+    apply: Apply,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None,
+    batch_size: int | None,
+) -> Kernels:
+    """The kernels of one random network."""
+    params = init(key, x1[:1])
+    ntk = empirical_ntk(apply, params, x1, x2, outputs="mean", batch_size=batch_size)
+    return Kernels(empirical_nngp(apply, params, x1, x2), ntk)
 
 
 @jax.jit
