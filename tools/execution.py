@@ -103,7 +103,8 @@ def _execute(page: Path, package: Path, variables: dict[str, str]) -> tuple[Note
         why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
         return notebook, f"FAILED in cell {started[-1].id}\n{textwrap.indent(why, '    ')}"
     notebook.cells.remove(question)
-    stamp(notebook, json.loads(question.outputs[-1].text), library)
+    answer = "".join(output.text for output in question.outputs)  # a busy kernel sends one print in several pieces
+    stamp(notebook, json.loads(answer.strip().splitlines()[-1]), library)
     return notebook, None
 
 
