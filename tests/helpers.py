@@ -1,4 +1,4 @@
-"""What several tests need: a close comparison that says where, and the slope of a power law."""
+"""What several tests need: a close comparison that says where, the slope of a power law, a function without a hash."""
 
 import math
 
@@ -28,3 +28,15 @@ def slope(x, y):
 def sine_excess(theta):
     """sin θ − θ cos θ by its power series, which does not cancel at small angles as the formula does."""
     return sum((-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) * theta ** (2 * k + 1) for k in range(1, 20))
+
+
+class Unhashable:
+    """A function that cannot be a key of a dictionary, as an instance of a dataclass with a `__call__` cannot."""
+
+    __hash__ = None
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args):
+        return self.function(*args)

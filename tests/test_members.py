@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close
+from helpers import Unhashable, assert_close
 
 import widelinear as wl
 
@@ -63,6 +63,15 @@ def test_a_second_ensemble_of_the_same_functions_is_not_compiled_again():
     once = len(traced)
     ensemble(3, loss=loss, record=record, optimizer=optimizer)
     assert len(traced) == once
+
+
+def test_functions_without_a_hash_do(trained):
+    options = {"record": Unhashable(lambda p: NET.apply(p, X)), "loss": Unhashable(wl.mse_loss)}
+    assert_close(ensemble(3, **options).records, trained.records, atol=0)
+    by_another_init = wl.train_ensemble(
+        Unhashable(NET.init), NET.apply, jax.random.key(0), 3, X, Y, optimizer=optax.sgd(0.3), steps=[0], **options
+    )
+    assert_close(by_another_init.records, ensemble(3, steps=[0]).records, atol=0)
 
 
 def test_divergence_names_the_step_and_the_member():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import Unhashable
 
 import widelinear as wl
 from widelinear.models import output_shape
@@ -29,6 +30,11 @@ def test_integer_parameters_are_named():
     for expand in (wl.linearize, lambda apply, p: wl.taylor_expand(apply, p, 2)):
         with pytest.raises(ValueError, match=r"(linearize|taylor_expand): .* params\['step'\] is int"):
             expand(lambda p, x: x @ p["w"], params)
+
+
+def test_a_function_without_a_hash_is_refused():
+    with pytest.raises(TypeError, match=r"test: apply must be a function with a hash, .* instance of Unhashable"):
+        output_shape("test", Unhashable(lambda w, x: x @ w), jnp.ones((5, 2)), X)
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,19 @@ def test_the_map_is_that_of_the_paper(both):
 def test_other_parameters_are_refused():
     with pytest.raises(ValueError, match=r"\['scale'\]"):
         wl.ntk_scales({"scale": jnp.ones(2)}, w_std=1.0, b_std=0.0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_draw_has_the_law_of_init(name):
+    build, shape = NETWORKS[name]
+    net, x, keys = build("ntk"), jnp.ones(shape), jax.random.split(jax.random.key(0), 4000)
+    ours, theirs = (
+        jax.vmap(draw)(keys) for draw in (lambda key: wl.normal_params(net.init, key, x), lambda key: net.init(key, x))
+    )
+    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, theirs)
+    assert jax.tree.map(jnp.result_type, ours) == jax.tree.map(jnp.result_type, theirs)
+    error = 5 / 4000**0.5  # five standard errors of a mean; √2 for a variance
+    for params in (ours, theirs):
+        flat = np.concatenate([leaf.reshape(4000, -1) for leaf in jax.tree.leaves(params)], axis=1)
+        assert np.abs(flat.mean(0)).max() < error
+        assert np.abs(np.cov(flat.T) - np.eye(flat.shape[1])).max() < 2**0.5 * error

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close, slope
+from helpers import Unhashable, assert_close, slope
 
 import widelinear as wl
 
@@ -57,6 +57,12 @@ def test_a_second_run_with_the_same_loss_and_optimizer_is_not_compiled_again(pro
     once = len(traced)
     run(problem, loss=loss, optimizer=optimizer)
     assert len(traced) == once
+
+
+def test_a_loss_and_a_record_without_a_hash_do(problem):
+    apply, _, x, _ = problem
+    unhashable = run(problem, loss=Unhashable(wl.mse_loss), record=Unhashable(lambda p: apply(p, x)))
+    assert_close(unhashable.records, run(problem).records["outputs"], atol=0)
 
 
 def test_momentum_is_carried_from_one_record_to_the_next(problem):

@@ -90,6 +90,7 @@ def _execute(page: Path, package: Path, variables: dict[str, str]) -> tuple[Note
     client = NotebookClient(
         notebook,
         record_timing=False,
+        coalesce_streams=True,  # a busy kernel sends one print in several pieces
         # Every start warns that local connections are not encrypted.
         extra_arguments=["--log-level=ERROR", _PAST_THE_NOTEBOOK],
         kernel_manager_class=_ThisInterpreter,
@@ -103,8 +104,7 @@ def _execute(page: Path, package: Path, variables: dict[str, str]) -> tuple[Note
         why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
         return notebook, f"FAILED in cell {started[-1].id}\n{textwrap.indent(why, '    ')}"
     notebook.cells.remove(question)
-    answer = "".join(output.text for output in question.outputs)  # a busy kernel sends one print in several pieces
-    stamp(notebook, json.loads(answer.strip().splitlines()[-1]), library)
+    stamp(notebook, json.loads(question.outputs[-1].text), library)
     return notebook, None
 
 

@@ -74,7 +74,7 @@ from widelinear.matrices import kernel_matrix
 from widelinear.members import train_ensemble
 from widelinear.monte_carlo import SampledKernels, monte_carlo_kernels
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
-from widelinear.parameterization import ntk_learning_rates, ntk_scales, sgd_with_rates, to_standard
+from widelinear.parameterization import normal_params, ntk_learning_rates, ntk_scales, sgd_with_rates, to_standard
 from widelinear.rates import PowerLaw, power_law
 from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
@@ -146,6 +146,7 @@ __all__ = [
     "monte_carlo_kernels",
     "mse_loss",
     "nngp_posterior",
+    "normal_params",
     "ntk_cost",
     "ntk_learning_rates",
     "ntk_matvec",

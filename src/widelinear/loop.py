@@ -44,6 +44,35 @@ def models_on(x: Float[Array, "n ..."], models: dict[str, Apply], batch_size: in
     }
 
 
+def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself; or, where it has no hash, as a dataclass has none, one that calls it and has.
+
+    What is compiled is remembered by the functions that it was compiled from. One without a hash is compiled anew in
+    every call.
+
+    Args:
+        function: any callable.
+
+    Returns:
+        A callable that does the same and can be remembered.
+
+    Example:
+        >>> class Line:
+        ...     __hash__ = None
+        ...     def __call__(self, x):
+        ...         return 2 * x
+        >>> hashable(abs) is abs, hashable(Line())(3)
+        (True, 6)
+
+    Source: house code. Oracle: functions without a hash train (`tests/test_training.py`, `tests/test_members.py`).
+    """
+    try:
+        hash(function)
+    except TypeError:
+        return lambda *args: function(*args)
+    return function
+
+
 @lru_cache(maxsize=16)
 def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_size: int | None) -> Advance:
     """A function that does any number of training steps without going back to Python.

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from widelinear.checkpoints import fingerprint, owned_folder, saved_or_computed
 from widelinear.linearize import Apply, Params
-from widelinear.loop import Advance, Loss, compiled_loop, models_on
+from widelinear.loop import Advance, Loss, compiled_loop, hashable, models_on
 from widelinear.progress import progress
 from widelinear.training import History, Record, checked_steps, mse_loss
 
@@ -85,7 +85,9 @@ def train_ensemble(
     size, intervals = batch_size * mesh.size, np.diff(steps, prepend=0)
     shared = jax.device_put((key, (steps - intervals, intervals), models_on(x, {"": apply}, None), x, y))
     # Compiled before any thread starts: a thread would not see precision and the like set by `with`.
-    program = _block(init, loss, optimizer, record, batch_size, mesh).lower(_numbers(0, size), *shared)
+    program = _block(hashable(init), hashable(loss), optimizer, hashable(record), batch_size, mesh).lower(
+        _numbers(0, size), *shared
+    )
     block = program.compile()
     if checkpoint is not None:
         block = _saving(checkpoint, program, block, shared)
@@ -145,7 +147,7 @@ def _numbers(first: int, size: int) -> Int[np.ndarray, " b"]:
 
 
 def _at_a_time(mesh: Mesh) -> int:
-    """How many blocks: a compiled loop keeps a device busy, but of a CPU only one core."""
+    """How many blocks: a compiled loop keeps a device busy, but not all cores of a CPU where its products are small."""
     return max(1, (os.cpu_count() or 1) // mesh.size) if jax.default_backend() == "cpu" else 1
 
 

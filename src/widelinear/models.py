@@ -45,6 +45,7 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
         Shape (n, k) and dtype.
 
     Raises:
+        TypeError: if `apply` has no hash.
         ValueError: if a parameter is not a floating-point array, if the outputs are not one array of shape (n, k), or
             if `apply` is not the same function when it is traced again.
 
@@ -56,6 +57,13 @@ def output_shape(caller: str, apply: Apply, params: Params, x: Any) -> jax.Shape
     Source: house rule. Oracle: bad models are refused (`tests/test_models.py`).
     """
     check_floating(caller, params)
+    try:
+        hash(apply)
+    except TypeError as error:
+        raise TypeError(
+            f"{caller}: apply must be a function with a hash, by which its compiled programs are found again, but came "
+            f"an instance of {type(apply).__name__}, which has none; define a function that calls it, once."
+        ) from error
     outputs, pure = _traced_twice(apply, *frozen(params, x))
     if not pure:
         raise ValueError(

@@ -6,13 +6,46 @@ same step on $W$ would. Learning rates divided by $s^2$, layer by layer, undo th
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from widelinear.linearize import Params
+
+
+def normal_params(
+    init: Callable[[Array, Float[Array, "n ..."]], Params], key: Array, x: Float[Array, "n ..."]
+) -> Params:
+    r"""Random parameters of a network in NTK parameterization: one long draw, cut into layers.
+
+    $$\theta_0 \sim \mathcal N(0, I).$$
+
+    The law is that of `init`, which draws layer by layer; a compiled program with one draw is much smaller.
+
+    Args:
+        init: how the network draws parameters, `init(key, x)`; only the shapes of what it returns are used.
+        key: a random key.
+        x: inputs, for their shape.
+
+    Returns:
+        A pytree like `init(key, x)`, all of it standard normal. In the standard parameterization the scales of the
+        layers would be lost: there draw these, and call `to_standard`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, widelinear as wl
+        >>> params = normal_params(wl.mlp(depth=1, width=500).init, jax.random.key(0), jnp.ones((1, 100)))
+        >>> params["layers_0"]["w"].shape, round(float(params["layers_0"]["w"].std()), 1)
+        ((100, 500), 1.0)
+
+    Source: paper, eq. 1. Oracle: shapes, types and moments of `init` (`tests/test_parameterization.py`).
+    """
+    shapes = jax.eval_shape(init, key, x)
+    flat, cut = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    return cut(jax.random.normal(key, flat.shape, flat.dtype))
 
 
 def ntk_scales(params: Params, *, w_std: float, b_std: float) -> Params:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from widelinear.checkpoints import Checkpoints, NoCheckpoints, fingerprint
 from widelinear.empirical import ntk_matvec
 from widelinear.linearize import Apply, Params
-from widelinear.loop import Advance, Loss, compiled_loop, models_on
+from widelinear.loop import Advance, Loss, compiled_loop, hashable, models_on
 from widelinear.models import output_shape
 from widelinear.progress import progress
 
@@ -197,9 +197,9 @@ def train(
     models: dict[str, Apply] = apply if isinstance(apply, dict) else {"": apply}
     start: dict[str, Params] = params if several else {"": params}
     _check_task(models, start, x, y, batch_size, key)
-    advance, on_x = compiled_loop(loss, optimizer, batch_size), models_on(x, models, batch_size)
+    advance, on_x = compiled_loop(hashable(loss), optimizer, batch_size), models_on(x, models, batch_size)
     task = _Task(advance, on_x, x, y, key, lambda: _threshold(models, start, x) if loss is mse_loss else "")
-    compiled = jax.jit(record)
+    compiled = jax.jit(hashable(record))
     observe = compiled if several else lambda params: compiled(params[""])
     records = _empty_records(observe, start, len(steps))
     state = _State(start, {name: optimizer.init(start[name]) for name in models}, records)
