@@ -11,7 +11,7 @@ import pytest
 from tools import ledger
 from tools.chapters import main
 from tools.notebooks import read, write
-from widelinear.claims import read_records
+from widelinear.claims import Claim, Record, read_records
 
 PAGE = "01-page"
 CLAIM = """\
@@ -288,3 +288,25 @@ def test_the_ledger_page_puts_the_scales_side_by_side(root):
     assert row in page.splitlines()
     assert "- `laptop`: 1 of 1 claims are as stated." in page
     assert "Repeat it: `make reproduce SCALE=smoke CHAPTER=01`" in page
+
+
+def test_the_ledger_lists_what_figures_show_in_the_papers_order():
+    def record(scale, measured):
+        environment = {"scale": scale, "device": "cpu", "cores": 2, "precision": "float32", "changed": ""}
+        environment["versions"] = dict.fromkeys(("widelinear", "jax", "flax"), "1.0")
+        claims = (
+            Claim("S9", "Slope.", -0.5, "Figure S9", measured, -1.0, 0.0, False),
+            Claim("F10", "Loss.", 0.1, "Figure 10, right", measured, -1.0, 1.0, False),
+            Claim("F2", "Spread.", "–", "Figures 2, S1", measured, -1.0, 1.0, False),
+            Claim("control", "Control.", "–", "Figure 2", measured, 0.0, 1.0, True),
+            Claim("T1", "No figure.", "–", "eq. 8", measured, -1.0, 1.0, False),
+        )
+        return Record("01-page", claims, {"width": 8}, {}, {}, environment, None, 1.0, "2026-01-01")
+
+    rows = ledger.page([record("smoke", -0.25), record("laptop", -0.75)]).splitlines()
+    start = rows.index("## The paper's figures")
+    assert [row for row in rows[start:] if row.startswith("| Figure")][1:4] == [
+        "| Figures 2, S1 | {doc}`F2 <01-page>`: Spread. | – | -0.25 | -0.75 | not run |",
+        "| Figure 10, right | {doc}`F10 <01-page>`: Loss. | 0.1 | -0.25 | -0.75 | not run |",
+        "| Figure S9 | {doc}`S9 <01-page>`: Slope. | -0.5 | -0.25 | -0.75 | not run |",
+    ]

@@ -1,5 +1,6 @@
 """The ledger: every claim of the book, what the paper says, what was measured, the bound it had to meet."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -33,9 +34,8 @@ def text(records: Sequence[Record]) -> str:
 def page(records: Sequence[Record]) -> str:
     """The ledger as a page of the book, from records that stand page by page, as `read_records` sorts them."""
     chapters = [list(chapter) for _, chapter in groupby(records, key=lambda record: record.page)]
-    return (
-        "\n".join([_OPENING, *_totals(records), *(line for chapter in chapters for line in _chapter(chapter))]) + "\n"
-    )
+    lines = [*_totals(records), *_figures(records), *(line for chapter in chapters for line in _chapter(chapter))]
+    return "\n".join([_OPENING, *lines]) + "\n"
 
 
 def _number(record: Record) -> str:
@@ -52,6 +52,32 @@ def _totals(records: Sequence[Record]) -> Iterable[str]:
         claims = [claim for record in records if record.scale == scale for claim in record.claims]
         as_stated = sum(claim.as_stated for claim in claims)
         yield f"- `{scale}`: {as_stated} of {len(claims)} claims are as stated." if claims else f"- `{scale}`: not run."
+
+
+def _figures(records: Sequence[Record]) -> Iterable[str]:
+    """What the paper's figures and tables show, in their order, beside ours."""
+    found: dict[tuple[str, str], dict[str, Claim]] = {}
+    for record in records:
+        for claim in record.claims:
+            if _figure(claim) and not claim.control:
+                found.setdefault((record.page, claim.id), {})[record.scale] = claim
+    if not found:
+        return
+    yield "\n## The paper's figures\n"
+    yield "What the paper's figures and tables show, beside ours; the sizes of our runs are under each chapter.\n"
+    yield _line(["Figure", "What is measured", "The paper", *SCALES])
+    yield _line(["---"] * (3 + len(SCALES)))
+    for (home, _), by_scale in sorted(found.items(), key=lambda item: _figure(next(iter(item[1].values())))):
+        id, sentence, paper, *_ = (claim := next(iter(by_scale.values()))).cells
+        measured = (by_scale[scale].cells[3] if scale in by_scale else "not run" for scale in SCALES)
+        what = f"{{doc}}`{id} <{home}>`: {sentence}"
+        yield _line([claim.source, what, paper.removesuffix(f" ({claim.source})"), *measured])
+
+
+def _figure(claim: Claim) -> tuple[()] | tuple[bool, int]:
+    """Where the first figure that a claim names stands: those of the supplement after the others; empty for none."""
+    named = re.search(r"(?:Figures?|Table) (S?)(\d+)", claim.source)
+    return (bool(named[1]), int(named[2])) if named else ()
 
 
 def _chapter(records: Sequence[Record]) -> Iterable[str]:
@@ -96,7 +122,8 @@ def _how(record: Record) -> str:
     ]
     changed = f' SET="{where["changed"]}"' if where["changed"] else ""
     command = f"make reproduce SCALE={record.scale} CHAPTER={_number(record)}{changed}"
-    return f"- `{record.scale}`: {', '.join(facts)}. Repeat it: `{command}`"
+    sizes = " ".join(f"{name}={value}" for name, value in record.settings.items())
+    return f"- `{record.scale}`: {', '.join(facts)}. Repeat it: `{command}`. Settings: `{sizes}`"
 
 
 def _data(data: Mapping[str, object]) -> Iterable[str]:
