@@ -11,7 +11,7 @@ PAGES := $(wildcard chapters/[0-9]*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test lint types check book unit pages execute seeds refresh clean
+.PHONY: help reproduce test lint types check book unit pages execute seeds cost refresh clean
 
 help:  ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ execute: $(READY)  ## Run the chapters and keep their claims; at laptop also sto
 seeds: SCALE ?= smoke
 seeds: $(READY)  ## Run the chapters on five fresh seeds and print what every claim measured: [SCALE=] [CHAPTER=]
 	@$(RUN) tools.chapters seeds --scale "$(SCALE)" --chapter "$(CHAPTER)"
+
+cost: $(READY)  ## Trace the published size of chapters without running it, and keep what it would cost: [CHAPTER=]
+	@$(RUN) tools.chapters cost --chapter "$(CHAPTER)"
 
 refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale pages, write the ledger
 	@$(RUN) tools.chapters pair

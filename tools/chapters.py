@@ -4,15 +4,19 @@ The Makefile gives each of these verbs a short name; `python -m tools.chapters V
 """
 
 import argparse
+import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from jupytext.cli import jupytext
 
 from tools import ledger, stamps
+from tools.estimate import Cost, estimate
 from tools.execution import execute_pages
 from tools.notebooks import figure, holds, read, replace, write
 from tools.reference import write_reference
@@ -56,7 +60,7 @@ def write_ledger(root: Path) -> int:
     """Print the ledger, and write its page, from the records in results/claims."""
     records = read_records(_records(root))
     print(ledger.text(records))
-    replace(root / "chapters" / "ledger.md", ledger.page(records))
+    replace(root / "chapters" / "ledger.md", ledger.page(records, _costs(root)))
     return 0
 
 
@@ -75,7 +79,7 @@ def check(root: Path) -> int:
         for page in pages
         for why in (*stamps.contradictions(page), *stamps.pair_contradictions(page))
     ]
-    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)))):
+    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)), _costs(root))):
         found.append("ledger.md: it was not made from the records in results/claims")
     picture = _front_figure(root)
     if picture and not holds(root / _FRONT_PICTURE, picture):
@@ -106,7 +110,7 @@ def reproduce(root: Path, scale: str, chapter: str = "") -> int:
         pages, scale=scale, package=_package(root), into=source / "chapters", records=records, keep_failed=True
     )
     found = read_records(records)
-    replace(source / "chapters" / "ledger.md", ledger.page(found))
+    replace(source / "chapters" / "ledger.md", ledger.page(found, _costs(root)))
     front(source)
     print("Building the book", flush=True)
     code, closing = _build(source, home)
@@ -125,6 +129,25 @@ def fresh_seeds(root: Path, scale: str, chapter: str = "", count: int = 5) -> in
     )
     print(table(records))
     return 0 if all(claim.as_stated for record in records for claim in record.claims) else 1
+
+
+def cost(root: Path, chapter: str = "") -> int:
+    """Trace the published size of chapters without running what takes long, and keep what it would cost."""
+    folder = root / "results" / "costs"
+    folder.mkdir(parents=True, exist_ok=True)
+    stopped = False
+    for page in _pages(root, chapter):
+        # A process for each: the library is imported with a changed `jax.jit`.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
+            found = one.submit(estimate, page).result()
+        print(f"{page.stem}: {ledger.cost_line(found)}", flush=True)
+        replace(folder / f"{page.stem}.json", json.dumps(found._asdict(), indent=1) + "\n")
+        stopped |= bool(found.stopped)
+    return int(stopped)
+
+
+def _costs(root: Path) -> list[Cost]:
+    return [Cost(**json.loads(file.read_text())) for file in sorted((root / "results" / "costs").glob("*.json"))]
 
 
 def _copy(root: Path, source: Path) -> Path:
@@ -190,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.chapters", description=__doc__)
     verbs = parser.add_subparsers(required=True)
     commands = {}
-    for run in (execute, pair, write_ledger, front, check, book, reproduce, fresh_seeds):
+    for run in (execute, pair, write_ledger, front, check, book, reproduce, fresh_seeds, cost):
         name = run.__name__.removeprefix("write_").removeprefix("fresh_")
         commands[name] = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
         commands[name].set_defaults(run=run)
@@ -198,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         commands[name].add_argument("--scale", choices=SCALES, default=scale)
         commands[name].add_argument("--chapter", default="", help="how its name begins, for example 01")
     commands["execute"].add_argument("--stale", action="store_true", help="only pages whose outputs are out of date")
+    commands["cost"].add_argument("--chapter", default="", help="how its name begins, for example 01")
     commands["seeds"].add_argument("--count", type=int, default=5, help="how many seeds, from 1 on")
     return parser
 

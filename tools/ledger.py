@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
+from tools.estimate import GPU, Cost
 from widelinear.claims import Claim, Record
 from widelinear.scale import SCALES
 from widelinear.tables import text_table
@@ -31,10 +32,14 @@ def text(records: Sequence[Record]) -> str:
     return text_table([header, *rows])
 
 
-def page(records: Sequence[Record]) -> str:
+def page(records: Sequence[Record], costs: Sequence[Cost] = ()) -> str:
     """The ledger as a page of the book, from records that stand page by page, as `read_records` sorts them."""
     chapters = [list(chapter) for _, chapter in groupby(records, key=lambda record: record.page)]
-    lines = [*_totals(records), *_figures(records), *(line for chapter in chapters for line in _chapter(chapter))]
+    lines = [
+        *_totals(records),
+        *_figures(records),
+        *(line for chapter in chapters for line in _chapter(chapter, costs)),
+    ]
     return "\n".join([_OPENING, *lines]) + "\n"
 
 
@@ -80,7 +85,7 @@ def _figure(claim: Claim) -> tuple[()] | tuple[bool, int]:
     return (bool(named[1]), int(named[2])) if named else ()
 
 
-def _chapter(records: Sequence[Record]) -> Iterable[str]:
+def _chapter(records: Sequence[Record], costs: Sequence[Cost]) -> Iterable[str]:
     """One chapter: its claims with the scales side by side, and how each scale was run."""
     measured = {record.scale: {claim.id: claim for claim in record.claims} for record in records}
     claims = {claim.id: claim for record in records for claim in record.claims}
@@ -91,6 +96,7 @@ def _chapter(records: Sequence[Record]) -> Iterable[str]:
         yield _line([*_stated(claim), *(_found(measured.get(scale, {}).get(claim.id)) for scale in SCALES)])
     yield ""
     yield from map(_how, records)
+    yield from (f"- `paper`, the published size: {cost_line(cost)}." for cost in costs if cost.page == records[0].page)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -107,6 +113,18 @@ def _found(claim: Claim | None) -> str:
         return "not run"
     *_, measured, bound, verdict = claim.cells
     return f"**{verdict}**: {measured}, {bound}"
+
+
+def cost_line(cost: Cost) -> str:
+    """What the published size of a page costs, in a sentence."""
+    if cost.stopped:
+        return f"not traced to its end, stopped in {cost.stopped}"
+    if not cost.programs:
+        return "traced to its end; nothing takes longer than seconds"
+    return (
+        f"traced to its end; {cost.programs} programs with {cost.operations:.2g} operations (double precision counts "
+        f"twice), {cost.hours:.2g} hours at {GPU:.0g} a second; the largest takes {cost.gigabytes:.2g} GB"
+    )
 
 
 def _how(record: Record) -> str:

@@ -1,0 +1,108 @@
+"""Operations counted from traced programs against counts by hand, and pages that are traced but not run."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import nbformat
+import numpy as np
+import pytest
+
+from tools import estimate as estimates
+from tools.notebooks import write
+from tools.operations import operations
+
+A, B = jnp.ones((3, 4), jnp.float32), jnp.ones((4, 5), jnp.float32)
+PRODUCT = 2 * 3 * 4 * 5
+SQUARE = jnp.ones((4, 4), jnp.float32)
+
+
+def counted(function, *arguments):
+    return operations(jax.jit(function).trace(*arguments).jaxpr, jax.tree.leaves(arguments))
+
+
+def test_a_matrix_product():
+    assert counted(jnp.matmul, A, B) == PRODUCT
+    assert counted(jnp.matmul, np.float64(A), np.float64(B)) == 2 * PRODUCT  # double precision
+    assert counted(jax.vmap(jnp.matmul), jnp.stack([A] * 7), jnp.stack([B] * 7)) == 7 * PRODUCT
+
+
+def test_a_convolution():
+    x, kernel = jnp.ones((2, 8, 8, 3), jnp.float32), jnp.ones((3, 3, 3, 16), jnp.float32)
+    convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    assert counted(lambda x, kernel: convolve(x, kernel, (1, 1), "SAME"), x, kernel) == 2 * (2 * 8 * 8 * 16) * (
+        3 * 3 * 3
+    )
+
+
+def product_loop(a, first, count):
+    return jax.lax.fori_loop(first, first + count, lambda _, b: a @ b, a)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9])
+def test_a_loop_is_counted_as_often_as_its_argument_says(steps):
+    assert counted(product_loop, SQUARE, 5, steps) == pytest.approx(steps * 2 * 4**3, abs=20)
+
+
+def test_a_loop_over_intervals_is_counted_as_often_as_they_say():
+    def over_intervals(a, intervals):
+        return jax.lax.scan(lambda b, interval: (product_loop(b, 0, interval), None), a, intervals)[0]
+
+    assert counted(over_intervals, SQUARE, np.array([1, 2, 4], np.int32)) == pytest.approx(7 * 2 * 4**3, abs=50)
+
+
+def test_a_scan_is_counted_as_often_as_it_is_long():
+    def scan(a):
+        return jax.lax.scan(lambda b, _: (jax.jit(jnp.matmul)(a, b), None), a, length=6)[0]
+
+    assert counted(scan, SQUARE) == 6 * 2 * 4**3
+
+
+def test_of_branches_the_dearer_counts():
+    def branches(a, yes):
+        return jax.lax.cond(yes, lambda a: a @ a, lambda a: a @ a @ a, a)
+
+    assert counted(branches, SQUARE, jnp.array(True)) == pytest.approx(2 * 2 * 4**3, abs=2)
+
+
+@pytest.fixture
+def page(tmp_path):
+    def made(*sources):
+        cells = [nbformat.v4.new_code_cell(source, id=f"c{number}") for number, source in enumerate(sources)]
+        write(tmp_path / "01-page.ipynb", nbformat.v4.new_notebook(cells=cells))
+        return tmp_path / "01-page.ipynb"
+
+    return made
+
+
+TRAIN = """\
+import jax, jax.numpy as jnp
+import widelinear.scale
+ran = []
+step = jax.jit(lambda w, x: (jax.debug.callback(ran.append, 1), w - x @ (x @ w))[1])
+w, x = jnp.ones((64, 2), jnp.float32), jnp.ones((64, 64), jnp.float32)
+w = step(w, x)
+light = step(jnp.ones((2, 2)), jnp.ones((2, 2)))
+jax.effects_barrier()
+assert widelinear.scale.current() == "paper"
+"""
+
+
+def test_a_page_is_traced_and_what_takes_long_is_not_called(page, monkeypatch):
+    monkeypatch.setattr(estimates, "LIGHT", 1e4)
+    jit = jax.jit
+    cost = estimates.estimate(page(TRAIN, "assert len(ran) == 1 and (w == 1).all()  # the start stands in for the end"))
+    assert jax.jit is jit
+    assert (cost.page, cost.programs, cost.stopped) == ("01-page", 1, "")
+    assert cost.operations == pytest.approx(2 * 2 * 64 * 64 * 2, rel=0.05)
+    assert cost.gigabytes * 1e9 >= 4 * (64 * 64 + 2 * 64 * 2)
+
+
+def test_a_page_that_cannot_go_on_says_where(page, monkeypatch):
+    monkeypatch.setattr(estimates, "LIGHT", 1e4)
+    assert estimates.estimate(page(TRAIN, "raise ValueError('no')")).stopped == "cell c1: ValueError: no"
+
+
+def test_claims_about_stand_ins_may_fail(page):
+    claims = "from widelinear.claims import ClaimFailed\nraise ClaimFailed('of course')"
+    assert estimates.estimate(page(claims)).stopped == ""

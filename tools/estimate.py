@@ -1,0 +1,144 @@
+"""What a page costs at its published size, on a machine that cannot run it.
+
+The page's own code is run with `jax.jit` replaced: a program that takes long is traced and compiled, but not called.
+Its operations and its memory are noted, and the page goes on with stand-ins for its results.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tools.notebooks import code_cells, read
+from tools.operations import operations
+
+LIGHT = 3e10  # operations that are done here: a second or so
+GPU = 1e13  # operations in a second: half of what an A100 reaches without its tensor cores
+
+
+class Cost(NamedTuple):
+    """What was found out about one page: a line of the table."""
+
+    page: str
+    programs: int  # that were traced and not run
+    gigabytes: float  # of the largest: arguments, results and temporary arrays
+    operations: float  # of all
+    stopped: str  # where the stand-ins could not go on; empty for a page that was traced to its end
+
+    @property
+    def hours(self) -> float:
+        """On one GPU."""
+        return self.operations / GPU / 3600
+
+
+class _Heavy:
+    """`jax.jit`, but a program that takes long is not called."""
+
+    def __init__(self, function: Callable[..., Any], found: list[tuple[float, float]], **options: Any) -> None:
+        self._jitted, self._found = _JIT(function, **options), found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self._jitted(*args, **kwargs)
+        traced = self._jitted.trace(*args, **kwargs)
+        flat = leaves if len(leaves) == len(traced.jaxpr.jaxpr.invars) else [None] * len(traced.jaxpr.jaxpr.invars)
+        cost = operations(traced.jaxpr, flat)
+        if cost < LIGHT:
+            return self._jitted(*args, **kwargs)
+        memory = traced.lower().compile().memory_analysis()
+        size = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+        self._found.append((cost, size / 1e9))
+        return _stand_ins(traced.out_info, flat, seed=len(self._found))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._jitted, name)
+
+    def lower(self, *args: Any, **kwargs: Any) -> "_Lowered":
+        return _Lowered(self, self._jitted.lower(*args, **kwargs))
+
+
+class _Lowered:
+    """A lowered program, whose compiled form is `_Heavy` again."""
+
+    def __init__(self, heavy: _Heavy, lowered: Any) -> None:
+        self._heavy, self._lowered = heavy, lowered
+
+    def compile(self) -> _Heavy:
+        return self._heavy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lowered, name)
+
+
+_JIT = jax.jit
+
+
+def estimate(page: Path, scale: str = "paper") -> Cost:
+    """Run a page in this process, at a scale, without what takes long.
+
+    Args:
+        page: a notebook.
+        scale: one of `widelinear.scale.SCALES`.
+
+    Returns:
+        Its cost. A process is good for one page: the library is imported with `jax.jit` replaced.
+    """
+    found: list[tuple[float, float]] = []
+    stopped = ""
+    with _prepared(page, scale, found):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        for cell in code_cells(read(page)):
+            try:
+                exec(compile(cell.source, cell.id, "exec"), names)
+            except Exception as error:
+                if type(error).__name__ == "ClaimFailed":  # of course: the numbers are stand-ins
+                    break
+                stopped = f"cell {cell.id}: {type(error).__name__}: {error}"
+                break
+    return Cost(
+        page.stem, len(found), max((size for _, size in found), default=0.0), sum(cost for cost, _ in found), stopped
+    )
+
+
+@contextlib.contextmanager
+def _prepared(page: Path, scale: str, found: list[tuple[float, float]]) -> Iterator[None]:
+    """Pictures are not shown, nothing is printed, no checkpoint is left."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+
+    def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+        return partial(jit, **options) if function is None else _Heavy(function, found, **options)
+
+    jax.jit = jit
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        os.environ |= {"WIDELINEAR_SCALE": scale, "WIDELINEAR_CHECKPOINTS": folder, "WIDELINEAR_PROGRESS": "off"}
+        os.chdir(page.parent)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            jax.jit = _JIT
+
+
+def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
+    """Arguments where they have the shapes of the results, as parameters have; else numbers between 1/2 and 1."""
+    leaves, structure = jax.tree.flatten(outputs)
+    if list(map(_kind, leaves)) == list(map(_kind, arguments[: len(leaves)])):
+        return jax.tree.unflatten(structure, arguments[: len(leaves)])
+    rng = np.random.default_rng(seed)
+    drawn = [jax.numpy.asarray(rng.uniform(0.5, 1.0, leaf.shape).astype(leaf.dtype)) for leaf in leaves]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def _kind(leaf: Any) -> tuple[Any, Any]:
+    return getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
