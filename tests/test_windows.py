@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from widelinear.windows import pad_sites, pad_widths, window_sum
+from widelinear.windows import pad_sites, pad_widths, patches, window_sum
 
 CASES = [(size, window, stride) for size in (5, 8) for window in (1, 2, 3, 4) for stride in (1, 2, 3)]
 
@@ -38,3 +38,23 @@ def test_zeros_are_added_unless_the_padding_is_circular():
     values = jnp.array([1.0, 2.0])
     assert pad_sites(values, 0, (1, 0), "SAME").tolist() == [0.0, 1.0, 2.0]
     assert pad_sites(values, 0, (1, 0), "CIRCULAR").tolist() == [2.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("windows", [[(3, 1), (3, 1)], [(3, 2), (2, 1)], [(1, 2), (4, 3)]])
+def test_patches_times_a_matrix_are_a_convolution_and_so_are_its_derivatives(windows, padding):
+    rng = np.random.default_rng(0)
+    sizes, strides = zip(*windows, strict=True)
+    x, w = jnp.asarray(rng.standard_normal((2, 6, 7, 3))), jnp.asarray(rng.standard_normal((*sizes, 3, 4)))
+    layout = ("NHWC", "HWIO", "NHWC")
+
+    def by_jax(x, w):
+        return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
+
+    def ours(x, w):
+        return patches(x, windows, padding) @ w.reshape(-1, 4)
+
+    assert_close(ours(x, w), by_jax(x, w), atol=1e-13)
+    of = [jax.grad(lambda x, w, f=f: jnp.sum(f(x, w) ** 3), (0, 1))(x, w) for f in (by_jax, ours)]
+    for wanted, given in zip(*of, strict=True):
+        assert_close(given, wanted, atol=1e-10)
