@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from widelinear.activations import Activation
 from widelinear.kernels import Kernel, Law, Needs, same_site
-from widelinear.windows import PADDINGS, pad_sites, pad_widths, patches, window_sum
+from widelinear.windows import PADDINGS, by_patches, pad_sites, pad_widths, patches, window_sum
 
 Scale = float | Float[Array, ""]  # a traced number, where a user differentiates kernels in it
 
@@ -198,10 +198,10 @@ class Conv(_Weighted):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n *sites d"]) -> Float[Array, "n *windows features"]:
-        """The finite layer; on a CPU as patches times matrix, since XLA's convolutions crawl inside its loops there."""
+        """The finite layer."""
         _check_axes("Conv", x.ndim - 2, self.kernel_size)
         w, scale = self._weights((*self.kernel_size, x.shape[-1], self.features), x.dtype)
-        if jax.default_backend() == "cpu":
+        if by_patches():
             seen = patches(x, self._windows(), self.padding)
             h = seen.reshape(-1, seen.shape[-1]) @ w.reshape(-1, self.features)
             return self._add_bias(scale * h.reshape(*seen.shape[:-1], self.features))

@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from widelinear.linearize import Apply, Linearized, Params
+from widelinear.windows import convolutions_in_a_loop
 
 Loss = Callable[[Float[Array, "n k"], Float[Array, "n k"]], Float[Array, ""]]
 Advance = Any  # a compiled function: see `compiled_loop`
@@ -106,10 +107,12 @@ def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_siz
 
 
 @jax.jit
+@convolutions_in_a_loop()
 def _linearized_on(model: Linearized, x: Float[Array, "n ..."]) -> Any:
     return model.on_batch(x)
 
 
+@convolutions_in_a_loop()
 def _step(
     loss: Loss, optimizer: optax.GradientTransformation, carry: _Carry, on_batch: dict[str, Any], y: Float[Array, "n k"]
 ) -> _Carry:

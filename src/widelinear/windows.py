@@ -5,13 +5,16 @@ the covariances of all sites that one weight meets at once. Windows are separabl
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
+_IN_A_LOOP = ContextVar("in_a_loop", default=False)
 
 
 def pad_widths(size: int, window: int, stride: int, padding: str) -> tuple[int, int]:
@@ -70,8 +73,7 @@ def patches(
 
     $$\mathrm{out}_p = (x_{s p + \delta})_{\delta \in \Delta}, \qquad h_p = \mathrm{out}_p\,\omega .$$
 
-    A convolution is then a matrix product. On a CPU, XLA's own is fast only outside of loops: inside one, its
-    derivatives fall back to scalar code, fifty times slower.
+    A convolution is then a matrix product.
 
     Args:
         x: images, with channels last.
@@ -98,6 +100,39 @@ def patches(
         return part
 
     return jnp.concatenate([seen_at(place) for place in itertools.product(*(range(w) for w, _ in windows))], axis=-1)
+
+
+@contextmanager
+def convolutions_in_a_loop() -> Iterator[None]:
+    """Within, convolutions that are traced for a CPU become products of patches and weights.
+
+    On a CPU, XLA's own are fast outside of its loops. Inside one their derivatives fall back to scalar code, many times
+    slower; and only who traces the body of a loop knows that it is one.
+
+    Example:
+        >>> with convolutions_in_a_loop():
+        ...     by_patches()
+        True
+
+    Source: house code. Oracle: outputs and gradients of both ways (`tests/test_windows.py`).
+    """
+    token = _IN_A_LOOP.set(jax.default_backend() == "cpu")
+    try:
+        yield
+    finally:
+        _IN_A_LOOP.reset(token)
+
+
+def by_patches() -> bool:
+    """Whether a convolution that is traced now is a product of patches and weights.
+
+    Example:
+        >>> by_patches()
+        False
+
+    Source: house code. Oracle: that of `convolutions_in_a_loop`.
+    """
+    return _IN_A_LOOP.get()
 
 
 def window_sum(
