@@ -310,3 +310,10 @@ def test_the_ledger_lists_what_figures_show_in_the_papers_order():
         "| Figure 10, right | {doc}`F10 <01-page>`: Loss. | 0.1 | -0.25 | -0.75 | not run |",
         "| Figure S9 | {doc}`S9 <01-page>`: Slope. | -0.5 | -0.25 | -0.75 | not run |",
     ]
+
+
+def test_the_cost_of_the_published_size_comes_into_the_ledger(root, capsys):
+    assert main(["cost", "--chapter", "01"], root) == 0
+    assert capsys.readouterr().out == f"{PAGE}: traced to its end; nothing takes longer than seconds\n"
+    assert main(["ledger"], root) == 0
+    assert "- `paper`, the published size: traced to its end" in (root / "chapters" / "ledger.md").read_text()
