@@ -1,5 +1,6 @@
 """Operations counted from traced programs against counts by hand, and pages that are traced but not run."""
 
+import os
 from functools import partial
 
 import jax
@@ -90,9 +91,10 @@ assert widelinear.scale.current() == "paper"
 
 def test_a_page_is_traced_and_what_takes_long_is_not_called(page, monkeypatch):
     monkeypatch.setattr(estimates, "LIGHT", 1e4)
-    jit = jax.jit
+    jit, environment = jax.jit, dict(os.environ)
     cost = estimates.estimate(page(TRAIN, "assert len(ran) == 1 and (w == 1).all()  # the start stands in for the end"))
     assert jax.jit is jit
+    assert dict(os.environ) == environment
     assert (cost.page, cost.programs, cost.stopped) == ("01-page", 1, "")
     assert cost.operations == pytest.approx(2 * 2 * 64 * 64 * 2, rel=0.05)
     assert cost.gigabytes * 1e9 >= 4 * (64 * 64 + 2 * 64 * 2)

@@ -119,7 +119,7 @@ def _prepared(page: Path, scale: str, found: list[tuple[float, float]]) -> Itera
         return partial(jit, **options) if function is None else _Heavy(function, found, **options)
 
     jax.jit = jit
-    here = Path.cwd()
+    here, environment = Path.cwd(), dict(os.environ)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         os.environ |= {"WIDELINEAR_SCALE": scale, "WIDELINEAR_CHECKPOINTS": folder, "WIDELINEAR_PROGRESS": "off"}
         os.chdir(page.parent)
@@ -131,6 +131,8 @@ def _prepared(page: Path, scale: str, found: list[tuple[float, float]]) -> Itera
         finally:
             os.chdir(here)
             jax.jit = _JIT
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:

@@ -38,7 +38,8 @@ def normal_params(
     Example:
         >>> import jax, jax.numpy as jnp, widelinear as wl
         >>> params = normal_params(wl.mlp(depth=1, width=500).init, jax.random.key(0), jnp.ones((1, 100)))
-        >>> params["layers_0"]["w"].shape, round(float(params["layers_0"]["w"].std()), 1)
+        >>> weights = params["params"]["layers_0"]["w"]
+        >>> weights.shape, round(float(weights.std()), 1)
         ((100, 500), 1.0)
 
     Source: paper, eq. 1. Oracle: shapes, types and moments of `init` (`tests/test_parameterization.py`).
