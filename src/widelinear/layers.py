@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from widelinear.activations import Activation
 from widelinear.kernels import Kernel, Law, Needs, same_site
-from widelinear.windows import PADDINGS, by_patches, pad_sites, pad_widths, patches, window_sum
+from widelinear.windows import PADDINGS, by_patches, pad_windows, patches, window_sum
 
 Scale = float | Float[Array, ""]  # a traced number, where a user differentiates kernels in it
 
@@ -207,9 +207,7 @@ class Conv(_Weighted):
             return self._add_bias(scale * h.reshape(*seen.shape[:-1], self.features))
         padding = self.padding
         if padding == "CIRCULAR":
-            for axis, (size, stride) in enumerate(self._windows(), start=1):
-                x = pad_sites(x, axis, pad_widths(x.shape[axis], size, stride, padding), padding)
-            padding = "VALID"
+            x, padding = pad_windows(x, self._windows(), padding), "VALID"
         sites = "DHW"[-len(self.kernel_size) :]
         layout = (f"N{sites}C", f"{sites}IO", f"N{sites}C")
         strides = [stride for _, stride in self._windows()]

@@ -66,6 +66,31 @@ def pad_sites(values: Float[Array, "..."], axis: int, widths: tuple[int, int], p
     return jnp.pad(values, config, mode="wrap" if padding == "CIRCULAR" else "constant")
 
 
+def pad_windows(
+    x: Float[Array, "n *sites d"], windows: Sequence[tuple[int, int]], padding: str
+) -> Float[Array, "n *padded d"]:
+    """Images with what a padding adds to every site axis.
+
+    Args:
+        x: images, with channels last.
+        windows: size and stride along each site axis.
+        padding: `"SAME"`, `"VALID"` or `"CIRCULAR"`.
+
+    Returns:
+        The images with longer site axes, over which windows move as `"VALID"` lets them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> pad_windows(jnp.array([[[1.0], [2.0], [3.0]]]), [(3, 1)], "CIRCULAR").ravel().tolist()
+        [3.0, 1.0, 2.0, 3.0, 1.0]
+
+    Source: that of `pad_sites`. Oracle: convolutions by JAX (`tests/test_windows.py`).
+    """
+    for axis, (size, stride) in enumerate(windows, start=1):
+        x = pad_sites(x, axis, pad_widths(x.shape[axis], size, stride, padding), padding)
+    return x
+
+
 def patches(
     x: Float[Array, "n *sites d"], windows: Sequence[tuple[int, int]], padding: str
 ) -> Float[Array, "n *windows size"]:
@@ -90,8 +115,7 @@ def patches(
 
     Source: the convolutions of Figures S2, S5 and 4. Oracle: convolutions by JAX (`tests/test_windows.py`).
     """
-    for axis, (size, stride) in enumerate(windows, start=1):
-        x = pad_sites(x, axis, pad_widths(x.shape[axis], size, stride, padding), padding)
+    x = pad_windows(x, windows, padding)
 
     def seen_at(place: tuple[int, ...]) -> Float[Array, "n *windows d"]:
         part = x
@@ -110,8 +134,9 @@ def convolutions_in_a_loop() -> Iterator[None]:
     slower; and only who traces the body of a loop knows that it is one.
 
     Example:
+        >>> import jax
         >>> with convolutions_in_a_loop():
-        ...     by_patches()
+        ...     by_patches() == (jax.default_backend() == "cpu")
         True
 
     Source: house code. Oracle: outputs and gradients of both ways (`tests/test_windows.py`).
