@@ -12,6 +12,7 @@ import pytest
 from tools import estimate as estimates
 from tools.notebooks import write
 from tools.operations import operations
+from widelinear import training
 
 A, B = jnp.ones((3, 4), jnp.float32), jnp.ones((4, 5), jnp.float32)
 PRODUCT = 2 * 3 * 4 * 5
@@ -91,10 +92,9 @@ assert widelinear.scale.current() == "paper"
 
 def test_a_page_is_traced_and_what_takes_long_is_not_called(page, monkeypatch):
     monkeypatch.setattr(estimates, "LIGHT", 1e4)
-    jit, environment = jax.jit, dict(os.environ)
+    before = jax.jit, dict(os.environ), training.SECONDS_PER_CHUNK
     cost = estimates.estimate(page(TRAIN, "assert len(ran) == 1 and (w == 1).all()  # the start stands in for the end"))
-    assert jax.jit is jit
-    assert dict(os.environ) == environment
+    assert (jax.jit, dict(os.environ), training.SECONDS_PER_CHUNK) == before
     assert (cost.page, cost.programs, cost.stopped) == ("01-page", 1, "")
     assert cost.operations == pytest.approx(2 * 2 * 64 * 64 * 2, rel=0.05)
     assert cost.gigabytes * 1e9 >= 4 * (64 * 64 + 2 * 64 * 2)
@@ -108,3 +108,11 @@ def test_a_page_that_cannot_go_on_says_where(page, monkeypatch):
 def test_claims_about_stand_ins_may_fail(page):
     claims = "from widelinear.claims import ClaimFailed\nraise ClaimFailed('of course')"
     assert estimates.estimate(page(claims)).stopped == ""
+
+
+def test_in_a_process_of_its_own_programs_of_the_library_are_not_called_either(page):
+    kernel = "import jax.numpy as jnp, widelinear as wl\nx = jnp.ones((4000, 4000))\n"
+    kernel += "assert (wl.empirical_ntk(lambda w, x: x @ w, jnp.ones((4000, 1)), x) < 4000).all()  # a stand-in"
+    cost = estimates.estimate_apart(page(kernel))
+    assert cost.stopped == ""
+    assert cost.operations > estimates.LIGHT

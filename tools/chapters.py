@@ -5,18 +5,16 @@ The Makefile gives each of these verbs a short name; `python -m tools.chapters V
 
 import argparse
 import json
-import multiprocessing
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from jupytext.cli import jupytext
 
 from tools import ledger, stamps
-from tools.estimate import Cost, estimate
+from tools.estimate import Cost, estimate_apart
 from tools.execution import execute_pages
 from tools.notebooks import figure, holds, read, replace, write
 from tools.reference import write_reference
@@ -137,9 +135,7 @@ def cost(root: Path, chapter: str = "") -> int:
     folder.mkdir(parents=True, exist_ok=True)
     stopped = False
     for page in _pages(root, chapter):
-        # A process for each: the library is imported with a changed `jax.jit`.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
-            found = one.submit(estimate, page).result()
+        found = estimate_apart(page)
         print(f"{page.stem}: {ledger.cost_line(found)}", flush=True)
         replace(folder / f"{page.stem}.json", json.dumps(found._asdict(), indent=1) + "\n")
         stopped |= bool(found.stopped)

@@ -6,12 +6,16 @@ Its operations and its memory are noted, and the page goes on with stand-ins for
 
 import contextlib
 import io
+import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import numpy as np
@@ -36,6 +40,13 @@ class Cost(NamedTuple):
     def hours(self) -> float:
         """On one GPU."""
         return self.operations / GPU / 3600
+
+
+def estimate_apart(page: Path) -> Cost:
+    """The same in a process of its own, which imports the library with `jax.jit` replaced."""
+    command = [sys.executable, "-m", __name__, str(page)]
+    answer = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, check=True).stdout
+    return Cost(**json.loads(answer))
 
 
 class _Heavy:
@@ -81,19 +92,18 @@ class _Lowered:
 _JIT = jax.jit
 
 
-def estimate(page: Path, scale: str = "paper") -> Cost:
-    """Run a page in this process, at a scale, without what takes long.
+def estimate(page: Path) -> Cost:
+    """Run a page in this process, at the published size, without what takes long.
 
     Args:
         page: a notebook.
-        scale: one of `widelinear.scale.SCALES`.
 
     Returns:
-        Its cost. A process is good for one page: the library is imported with `jax.jit` replaced.
+        Its cost. What of the library was imported before keeps `jax.jit` and is run: see `estimate_apart`.
     """
     found: list[tuple[float, float]] = []
     stopped = ""
-    with _prepared(page, scale, found):
+    with _prepared(page, found):
         names: dict[str, Any] = {"__name__": "__main__"}
         for cell in code_cells(read(page)):
             try:
@@ -109,30 +119,22 @@ def estimate(page: Path, scale: str = "paper") -> Cost:
 
 
 @contextlib.contextmanager
-def _prepared(page: Path, scale: str, found: list[tuple[float, float]]) -> Iterator[None]:
-    """Pictures are not shown, nothing is printed, no checkpoint is left."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
+def _prepared(page: Path, found: list[tuple[float, float]]) -> Iterator[None]:
+    """`jax.jit` replaced before the library is imported; nothing is shown or printed, no checkpoint is left."""
 
     def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return partial(jit, **options) if function is None else _Heavy(function, found, **options)
 
-    jax.jit = jit
-    here, environment = Path.cwd(), dict(os.environ)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.environ |= {"WIDELINEAR_SCALE": scale, "WIDELINEAR_CHECKPOINTS": folder, "WIDELINEAR_PROGRESS": "off"}
-        os.chdir(page.parent)
-        from widelinear import training
-
-        training.SECONDS_PER_CHUNK = 1e9  # or a long run would be called in many short pieces
-        try:
-            yield
-        finally:
-            os.chdir(here)
-            jax.jit = _JIT
-            os.environ.clear()
-            os.environ.update(environment)
+    with contextlib.ExitStack() as changed:
+        folder = changed.enter_context(tempfile.TemporaryDirectory())
+        variables = {"WIDELINEAR_SCALE": "paper", "WIDELINEAR_CHECKPOINTS": folder, "MPLBACKEND": "agg"}
+        changed.enter_context(mock.patch.dict(os.environ, variables))
+        changed.enter_context(mock.patch("jax.jit", jit))
+        # Or a long run would be called in many short pieces.
+        changed.enter_context(mock.patch("widelinear.training.SECONDS_PER_CHUNK", 1e9))
+        changed.enter_context(contextlib.chdir(page.parent))
+        changed.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        yield
 
 
 def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
@@ -147,3 +149,7 @@ def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
 
 def _kind(leaf: Any) -> tuple[Any, Any]:
     return getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+
+
+if __name__ == "__main__":
+    print(json.dumps(estimate(Path(sys.argv[1]))._asdict()))
