@@ -317,3 +317,14 @@ def test_the_cost_of_the_published_size_comes_into_the_ledger(root, capsys):
     assert capsys.readouterr().out == f"{PAGE}: traced to its end; nothing takes longer than seconds\n"
     assert main(["ledger"], root) == 0
     assert "- `paper`, the published size: traced to its end" in (root / "chapters" / "ledger.md").read_text()
+
+
+def test_the_cost_of_a_page_that_changed_since_leaves_the_ledger(root, capsys):
+    main(["cost", "--chapter", "01"], root)
+    changed = read(page := root / "chapters" / f"{PAGE}.ipynb")
+    changed.cells[-1].source = "changed = 1"
+    write(page, changed)
+    main(["ledger"], root)
+    assert "the published size:" not in (root / "chapters" / "ledger.md").read_text()
+    main(["check"], root)
+    assert f"TRACED BEFORE THE PAGE CHANGED: {PAGE};" in capsys.readouterr().out

@@ -88,6 +88,8 @@ def check(root: Path) -> int:
         print(f"MADE BY AN OLDER src/: {', '.join(older)}")
     if found or older:
         print("`make refresh` mends this.")
+    if changed := {file.stem for file in _cost_files(root)} - {cost.page for cost in _costs(root)}:
+        print(f"TRACED BEFORE THE PAGE CHANGED: {', '.join(sorted(changed))}; `make cost CHAPTER=…` mends this.")
     return 1 if found else 0
 
 
@@ -137,13 +139,21 @@ def cost(root: Path, chapter: str = "") -> int:
     for page in _pages(root, chapter):
         found = estimate_apart(page)
         print(f"{page.stem}: {ledger.cost_line(found)}", flush=True)
-        replace(folder / f"{page.stem}.json", json.dumps(found._asdict(), indent=1) + "\n")
+        written = found._asdict() | {"code": stamps.code_hash(read(page))}
+        replace(folder / f"{page.stem}.json", json.dumps(written, indent=1) + "\n")
         stopped |= bool(found.stopped)
     return int(stopped)
 
 
 def _costs(root: Path) -> list[Cost]:
-    return [Cost(**json.loads(file.read_text())) for file in sorted((root / "results" / "costs").glob("*.json"))]
+    """The costs of pages whose code is still the one that was traced."""
+    costs = [json.loads(file.read_text()) for file in _cost_files(root)]
+    now = {page.stem: stamps.code_hash(read(page)) for page in _pages(root)}
+    return [Cost(**cost) for cost in costs if cost.pop("code") == now.get(cost["page"])]
+
+
+def _cost_files(root: Path) -> list[Path]:
+    return sorted((root / "results" / "costs").glob("*.json"))
 
 
 def _copy(root: Path, source: Path) -> Path:

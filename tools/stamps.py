@@ -48,6 +48,11 @@ def is_older(page: Path, package: Path) -> bool:
     return bool(notebook.metadata.get("widelinear", {}).get("src") != library_hash(package, notebook))
 
 
+def code_hash(notebook: NotebookNode) -> str:
+    """Hash a page's code, without its text and its outputs."""
+    return _hash([cell.source for cell in code_cells(notebook)])
+
+
 def library_hash(package: Path, notebook: NotebookNode) -> str:
     """Hash what a page can reach in the library: code without comments and docstrings, and all data files."""
     page = "\n".join(cell.source for cell in code_cells(notebook))
@@ -77,8 +82,7 @@ def _is_text(node: object) -> bool:
 
 
 def _page_hashes(notebook: NotebookNode) -> dict[str, str]:
-    cells = code_cells(notebook)
-    return {"code": _hash([cell.source for cell in cells]), "outputs": _hash([cell.outputs for cell in cells])}
+    return {"code": code_hash(notebook), "outputs": _hash([cell.outputs for cell in code_cells(notebook)])}
 
 
 def _hash(value: object) -> str:
