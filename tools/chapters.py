@@ -77,7 +77,8 @@ def check(root: Path) -> int:
         for page in pages
         for why in (*stamps.contradictions(page), *stamps.pair_contradictions(page))
     ]
-    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)), _costs(root))):
+    costs = _costs(root)
+    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)), costs)):
         found.append("ledger.md: it was not made from the records in results/claims")
     picture = _front_figure(root)
     if picture and not holds(root / _FRONT_PICTURE, picture):
@@ -88,7 +89,7 @@ def check(root: Path) -> int:
         print(f"MADE BY AN OLDER src/: {', '.join(older)}")
     if found or older:
         print("`make refresh` mends this.")
-    if changed := {file.stem for file in _cost_files(root)} - {cost.page for cost in _costs(root)}:
+    if changed := {file.stem for file in _cost_files(root)} - {cost.page for cost in costs}:
         print(f"TRACED BEFORE THE PAGE CHANGED: {', '.join(sorted(changed))}; `make cost CHAPTER=…` mends this.")
     return 1 if found else 0
 
