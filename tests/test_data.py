@@ -396,11 +396,23 @@ def test_digits_are_the_same_every_time():
     assert data.digits().checksum == data.digits().checksum
 
 
-# Standardisation
+# Smaller images, and standardisation
 
 inputs = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).integers(0, 256, (7, 4, 4, 3)).astype(np.uint8)
 )
+
+
+@over(inputs)
+def test_a_square_of_pixels_becomes_their_mean(x):
+    corners = [np.float64(x[:, a::2, b::2]) for a in (0, 1) for b in (0, 1)]
+    np.testing.assert_allclose(data.average_pixels(x, square=2), sum(corners) / 4, rtol=1e-12)
+    assert (data.average_pixels(x, square=1) == x).all()
+
+
+def test_squares_that_do_not_fill_the_image_are_refused():
+    with pytest.raises(ValueError, match="3 divides not both sides of 4 × 6; take a divisor of both"):
+        data.average_pixels(np.zeros((1, 4, 6, 1)), square=3)
 
 
 @over(inputs, inputs)

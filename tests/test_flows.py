@@ -1,11 +1,13 @@
 """Any loss as an ODE, against squared loss in closed form, small steps, and another library's numbers."""
 
+import functools
 import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import assert_close, slope
 
@@ -34,20 +36,49 @@ def test_squared_loss_has_its_closed_form(problem, rule):
     assert_close(solved[1], np.zeros((6, 2)), atol=0)
 
 
+@pytest.mark.parametrize("rule", [wl.GradientDescent, wl.HeavyBall])
+def test_steps_on_squared_loss_have_their_closed_form(problem, rule):
+    ntk, f0, y = problem
+    settings = (0.1,) if rule is wl.GradientDescent else (0.1, 0.9)
+    stepped = wl.dual_flow(wl.mse_loss, ntk, f0, y, TIMES, rule(*settings))
+    exact = rule(wl.from_mean_loss(settings[0], y), *settings[1:])
+    assert_close(stepped, wl.dual_coefficients(ntk, y - f0, TIMES, exact), atol=1e-12)
+    assert_close(stepped[1], np.zeros((6, 2)), atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_steps_on_cross_entropy_are_those_of_a_linearized_network(momentum):
+    net = wl.mlp(depth=1, width=16, outputs=1, activation=wl.tanh)
+    x = jax.random.normal(jax.random.key(0), (6, 4))
+    y = jnp.sign(x[:, :1])
+
+    def logistic(f, y):
+        return jnp.mean(jnp.logaddexp(0.0, -y * f))
+
+    params0 = net.init(jax.random.key(1), x)
+    linear = wl.linearize(net.apply, params0)
+    trained = wl.train(
+        linear,
+        params0,
+        x,
+        y,
+        optimizer=optax.sgd(0.5, momentum=momentum),
+        loss=logistic,
+        steps=[0, 7, 60],
+        record=lambda params: linear(params, x),
+    ).records
+    ntk, f0 = wl.empirical_ntk(net.apply, params0, x, outputs=0), net.apply(params0, x)
+    rule = wl.HeavyBall(0.5, momentum) if momentum else wl.GradientDescent(0.5)
+    coefficients = wl.dual_flow(logistic, ntk, f0, y, np.array([0, 7, 60]), rule)
+    assert_close(f0[None] + ntk @ coefficients, trained, atol=1e-12)
+
+
 def test_small_steps_on_cross_entropy_approach_its_flow(problem):
     # T19, the part without a network: the gap to gradient descent on the linear model closes like η.
     ntk, f0, y = problem
-
-    @jax.jit
-    def descended(learning_rate, steps):
-        def step(_, c):
-            return c - learning_rate * jax.grad(wl.cross_entropy_loss)(f0 + ntk @ c, y)
-
-        return jax.lax.fori_loop(0, steps, step, jnp.zeros_like(f0))
-
-    flow = wl.dual_flow(wl.cross_entropy_loss, ntk, f0, y, TIMES)[0]
+    solve = functools.partial(wl.dual_flow, wl.cross_entropy_loss, ntk, f0, y)
     counts = np.array([500, 1000, 2000])
-    gaps = [np.abs(descended(TIMES[0] / count, count) - flow).max() for count in counts]
+    gaps = [np.abs(solve(int(n), wl.GradientDescent(TIMES[0] / n)) - solve(TIMES)[0]).max() for n in counts]
     assert -1.05 < slope(counts, gaps) < -0.95
 
 
@@ -83,8 +114,11 @@ def test_what_cannot_be_integrated_is_refused(problem):
     for time in (np.inf, -1.0, np.nan):
         with pytest.raises(ValueError, match="expected finite times from 0 on"):
             wl.dual_flow(loss, ntk, f0, y, time)
-    with pytest.raises(TypeError, match="expected Flow or HeavyBallFlow, but came GradientDescent"):
-        wl.dual_flow(loss, ntk, f0, y, 1.0, wl.GradientDescent(0.1))
+    unknown = type("Unknown", (wl.Rule,), dict.fromkeys(("_filter", "_remaining", "_converges")))()
+    with pytest.raises(TypeError, match="rule: expected one of Flow, HeavyBallFlow, GradientDescent and HeavyBall"):
+        wl.dual_flow(loss, ntk, f0, y, 1.0, unknown)
+    with pytest.raises(ValueError, match="expected whole numbers of steps"):
+        wl.dual_flow(loss, ntk, f0, y, 1.5, wl.GradientDescent(0.1))
     with pytest.raises(ValueError, match="n rows, but came"):
         wl.dual_flow(loss, ntk, f0[:5], y[:5], 1.0)
     with pytest.raises(ValueError, match="expected finite numbers"):

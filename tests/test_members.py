@@ -33,6 +33,18 @@ def test_members_train_as_they_do_alone(trained):
         assert_close(trained.records[:, number], alone.records, rtol=1e-11)
 
 
+def test_the_kernels_are_those_of_the_networks_that_are_trained():
+    kernels = wl.ensemble_ntk(NET.init, NET.apply, jax.random.key(0), 3, X, X[:2])
+    assert kernels.shape == (3, 4, 2, 1, 1)
+    start, after = ensemble(3, optimizer=optax.sgd(1e-6), steps=[0, 1]).records
+    for number in range(3):
+        params = NET.init(jax.random.fold_in(jax.random.key(0), number), X)
+        assert_close(kernels[number], wl.oracles.jacobian_ntk(NET.apply, params, X, X[:2]), rtol=1e-12)
+    full = wl.ensemble_ntk(NET.init, NET.apply, jax.random.key(0), 3, X, outputs=0)
+    step = -1e-6 * jnp.einsum("aij,ajk->aik", full, start - Y[None]) / len(X)  # the mean loss
+    assert_close(after - start, step, rtol=1e-4, atol=1e-12)
+
+
 def test_members_differ(trained):
     assert np.ptp(trained.records[-1], axis=0).max() > 1e-3
 

@@ -1,5 +1,7 @@
 """Every training rule on one mode, against a loop over its steps or a solver of its differential equation."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,6 +132,15 @@ def test_derivatives_are_right_at_rate_zero_and_at_critical_damping(rule):
         assert_close(at(rate), (near[0] - near[1]) / 2e-4, rtol=1e-6)
     ends = jax.grad(lambda rate: rule.spectral_filter(rate, jnp.array(jnp.inf)))(2.0)
     assert_close(ends, -0.25, rtol=1e-12)
+
+
+def test_no_rule_has_the_structure_of_another():
+    # Compiled functions find their program by the structure of their arguments, and equal structures share one.
+    rules = [wl.Flow(), wl.GradientDescent(0.1), wl.HeavyBall(0.1, 0.9), wl.HeavyBallFlow(0.1, 0.9)]
+    for one, other in itertools.combinations(rules, 2):
+        assert jax.tree.structure(one) != jax.tree.structure(other)
+    for rule in rules:
+        assert jax.tree.unflatten(jax.tree.structure(rule), jax.tree.leaves(rule)) == rule
 
 
 def test_rules_can_be_traced_and_vmapped():

@@ -71,7 +71,7 @@ from widelinear.layers import (
 )
 from widelinear.linearize import linearize, taylor_expand
 from widelinear.matrices import kernel_matrix
-from widelinear.members import train_ensemble
+from widelinear.members import ensemble_ntk, train_ensemble
 from widelinear.monte_carlo import SampledKernels, monte_carlo_kernels
 from widelinear.nets import Serial, Sum, cnn, mlp, wide_resnet
 from widelinear.parameterization import normal_params, ntk_learning_rates, ntk_scales, sgd_with_rates, to_standard
@@ -128,6 +128,7 @@ __all__ = [
     "empirical_nngp",
     "empirical_ntk",
     "empirical_ntk_terms",
+    "ensemble_ntk",
     "erf",
     "exp",
     "expected_mse_loss",

@@ -228,6 +228,38 @@ def digits() -> Dataset:
     return Dataset("digits", x_train, y_train, x_test, y_test, tuple("0123456789"))
 
 
+def average_pixels(x: Num[np.ndarray, "n height width c"], square: int) -> Float[np.ndarray, "n h w c"]:
+    r"""Smaller images: the mean over each square of pixels.
+
+    $$x'_{ij} = \frac{1}{s^2} \sum_{a, b = 0}^{s - 1} x_{s i + a,\; s j + b}.$$
+
+    Args:
+        x: images, with channels last.
+        square: $s$, the side of a square in pixels.
+
+    Returns:
+        Images of height and width divided by $s$.
+
+    Raises:
+        ValueError: if squares do not fill the image.
+
+    Example:
+        >>> import numpy as np
+        >>> from widelinear import data
+        >>> data.average_pixels(np.array([[[[0], [2]], [[4], [6]]]]), square=2).ravel().tolist()
+        [3.0]
+
+    Source: our own, to fit images to a budget. Oracle: the mean of shifted images (`tests/test_data.py`).
+    """
+    n, height, width, channels = x.shape
+    if height % square or width % square:
+        raise ValueError(
+            f"average_pixels: squares must fill the image, but {square} divides not both sides of {height} × {width}; "
+            "take a divisor of both."
+        )
+    return x.reshape(n, height // square, square, width // square, square, channels).mean(axis=(2, 4))
+
+
 def standardise(
     x_train: Num[np.ndarray, "n *features"], *others: Num[np.ndarray, "_ *features"], dtype: DTypeLike = np.float32
 ) -> tuple[Float[np.ndarray, "_ *features"], ...]:

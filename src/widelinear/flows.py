@@ -1,7 +1,7 @@
-r"""Training a linear model on any loss: an ordinary differential equation for its dual coefficients.
+r"""Training a linear model on any loss: an equation for its dual coefficients, in time or in steps.
 
-Squared loss has the closed forms of `widelinear.dynamics`; it is how this is checked. Other losses, cross-entropy
-first, are integrated with diffrax, the optional dependency `widelinear[flows]`.
+Squared loss has the closed forms of `widelinear.dynamics`; it is how this is checked. For other losses, cross-entropy
+first, steps are taken one by one, and flows are integrated with diffrax, the optional dependency `widelinear[flows]`.
 """
 
 import importlib
@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from widelinear.loop import Loss
-from widelinear.rules import FLOW, Flow, HeavyBallFlow, Rule, Time
+from widelinear.rules import FLOW, Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule, Time, check_times
 
 State = tuple[Array, ...]
 
@@ -31,16 +31,17 @@ def dual_flow(
     tolerance: float | None = None,
     max_steps: int = 2**17,
 ) -> Float[Array, "*t r k"]:
-    r"""The dual coefficients of a linear model while gradient flow trains it on any loss.
+    r"""The dual coefficients of a linear model while gradient flow or gradient descent trains it on any loss.
 
     $$\dot c_t = -\nabla_f\,\ell(f_t, y), \qquad f_t = f_0(X) + \Theta\,c_t, \qquad c_0 = 0,$$
 
-    and with heavy-ball momentum $\ddot c_t = -\gamma\,\dot c_t - \nabla_f\,\ell(f_t, y)$ from rest.
+    and with heavy-ball momentum $\ddot c_t = -\gamma\,\dot c_t - \nabla_f\,\ell(f_t, y)$ from rest. In steps,
+    $c_{i+1} = c_i - \eta\,\nabla_f\,\ell(f_i, y) + \beta\,(c_i - c_{i-1})$, exactly.
     As with `dual_coefficients`, outputs at any inputs are $f_0(x) + \Theta(x, X)\,c_t$, and weights
     `weight_change(apply, params0, x, c_t)`: one integration serves them all.
 
-    Time is that of the loss as it is given: with `mse_loss` or `cross_entropy_loss`, means both, it is the learning
-    rate × steps of `train`, and nothing is converted.
+    Time and learning rate are those of the loss as it is given: with `mse_loss` or `cross_entropy_loss`, means both,
+    time is the learning rate × steps of `train`, and nothing is converted.
 
     Args:
         loss: `loss(outputs, y)`, differentiable in the outputs.
@@ -48,19 +49,20 @@ def dual_flow(
             and a loss that takes its outputs as a column.
         f0: $f_0(X)$, the initial outputs, shape (n, k).
         y: training targets, as the loss takes them, with n rows.
-        time: one time or an array of them, finite, in any order.
-        rule: `Flow`, or `HeavyBallFlow` with the learning rate of the same loss.
-        tolerance: relative and absolute error of a step, on the coefficients; by default 1e-9 in float64 and 1e-5 in
-            float32. Outputs carry a small multiple of $\lambda_{\max}$ times it.
-        max_steps: how many steps the solver (Tsit5, explicit) may take: about $\lambda_{\max} t / 3$ are needed late.
+        time: one time (for a discrete rule, a number of steps) or an array of them, finite, in any order.
+        rule: how it is trained, with the learning rate of the same loss.
+        tolerance: for a flow, relative and absolute error of a step of the solver, on the coefficients; by default 1e-9
+            in float64 and 1e-5 in float32. Outputs carry a small multiple of $\lambda_{\max}$ times it.
+        max_steps: for a flow, how many steps the solver (Tsit5, explicit) may take: about $\lambda_{\max} t / 3$ are
+            needed late.
 
     Returns:
-        $c_t$, shape (n, k), with the axes of `time` in front.
+        $c_t$, shape (n, k), with the axes of `time` in front. Derivatives of steps are forward only.
 
     Raises:
-        ModuleNotFoundError: if diffrax is not installed.
-        TypeError: if the rule is a discrete one.
-        ValueError: if shapes disagree, or a time is negative, infinite or NaN.
+        ModuleNotFoundError: if the rule is a flow and diffrax is not installed.
+        TypeError: if the rule is none of the library's.
+        ValueError: if shapes disagree, or a time is negative, infinite, NaN or half a step.
         RuntimeError: if the solver needs more than `max_steps` (inside `jit` later times are infinite instead).
 
     Example:
@@ -71,16 +73,42 @@ def dual_flow(
         >>> bool(wl.cross_entropy_loss(outputs[1], labels) < 0.2 * wl.cross_entropy_loss(outputs[0], labels))
         True
 
-    Source: paper, S4, S10 and S11. Oracle: the closed form of squared loss, frozen neural-tangents numbers, and
-    gradient descent with small steps (`tests/test_flows.py`).
+    Source: paper, S1–S4, S10 and S11. Oracle: the closed form of squared loss, frozen neural-tangents numbers, and
+    `train` on the linearized network (`tests/test_flows.py`).
     """
     _check_arguments(ntk, f0, y, rule)
+    _check_finite(jnp.asarray(time))
+    check_times(jnp.asarray(time), rule.steps_only)
+    if rule.steps_only:
+        steps = jnp.asarray(time).astype(int)
+        return _iterate(loss, ntk, f0, y, steps.reshape(-1), rule).reshape(*steps.shape, *f0.shape)
     times = jnp.asarray(time).astype(f0.dtype)
-    _check_finite(times)
     tolerance = tolerance or (1e-9 if f0.dtype == jnp.float64 else 1e-5)
-    flat, steps = _integrate(loss, ntk, f0, y, times.reshape(-1), rule, tolerance, max_steps)
-    _check_steps(steps, max_steps)
+    flat, taken = _integrate(loss, ntk, f0, y, times.reshape(-1), rule, tolerance, max_steps)
+    _check_steps(taken, max_steps)
     return flat.reshape(*times.shape, *f0.shape)
+
+
+@partial(jax.jit, static_argnames="loss")
+def _iterate(loss: Loss, ntk: Array, f0: Array, y: Array, steps: Int[Array, " t"], rule: Rule) -> Float[Array, "t n k"]:
+    """The coefficients after every number of steps."""
+    learning_rate, momentum = (
+        jnp.asarray(getattr(rule, name, 0.0)).astype(f0.dtype) for name in ("learning_rate", "momentum")
+    )
+
+    def step(_: Int[Array, ""], state: State) -> State:
+        c, change = state
+        change = momentum * change - learning_rate * jax.grad(loss)(f0 + ntk @ c, y)
+        return c + change, change
+
+    def to_next(state: State, count: Int[Array, ""]) -> tuple[State, Array]:
+        state = jax.lax.fori_loop(0, count, step, state)
+        return state, state[0]
+
+    order = jnp.argsort(steps)
+    counts = jnp.diff(steps[order], prepend=0)
+    still: State = (jnp.zeros_like(f0),) * 2
+    return jax.lax.scan(to_next, still, counts)[1][jnp.argsort(order)]
 
 
 @partial(jax.jit, static_argnames=("loss", "max_steps"))
@@ -132,9 +160,10 @@ def _diffrax() -> Any:
 
 
 def _check_arguments(ntk: Array, f0: Array, y: Array, rule: object) -> None:
-    if not isinstance(rule, Flow | HeavyBallFlow):
+    if not isinstance(rule, Flow | HeavyBallFlow | GradientDescent | HeavyBall):
         raise TypeError(
-            f"rule: expected Flow or HeavyBallFlow, but came {rule}; discrete steps on any loss are what `train` does."
+            f"rule: expected one of Flow, HeavyBallFlow, GradientDescent and HeavyBall, but came {rule}; other rules "
+            "are known by what they do to squared loss only."
         )
     n = len(f0)
     if f0.ndim != 2 or ntk.shape != (n, n) or len(y) != n:
@@ -147,7 +176,7 @@ def _check_arguments(ntk: Array, f0: Array, y: Array, rule: object) -> None:
         raise ValueError("ntk, f0, y: expected finite numbers, but came NaN or infinity; check the inputs.")
 
 
-def _check_finite(times: Float[Array, "*t"]) -> None:
+def _check_finite(times: Num[Array, "*t"]) -> None:
     if isinstance(times, jax.core.Tracer):
         return
     known = np.asarray(times)

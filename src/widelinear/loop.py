@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
@@ -75,7 +76,12 @@ def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=16)
-def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_size: int | None) -> Advance:
+def compiled_loop(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    batch_size: int | None,
+    spread: NamedSharding | None = None,
+) -> Advance:
     """A function that does any number of training steps without going back to Python.
 
     The order of the examples in an epoch depends on the key and on the number of the epoch alone, so a run may stop
@@ -85,6 +91,7 @@ def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_siz
         loss: `loss(outputs, y)`.
         optimizer: an optax optimizer; every model has its own state.
         batch_size: examples in a step; None for all.
+        spread: how the examples of a batch lie on devices; by default they stay where the inputs are.
 
     Returns:
         `advance(params, optimizer_states, first, count, models, x, y, key)`, with everything but the numbers `first`
@@ -103,7 +110,7 @@ def compiled_loop(loss: Loss, optimizer: optax.GradientTransformation, batch_siz
     """
 
     step = partial(_step, loss, optimizer)
-    return jax.jit(partial(_on_all, step) if batch_size is None else partial(_in_batches, step, batch_size))
+    return jax.jit(partial(_on_all, step) if batch_size is None else partial(_in_batches, step, batch_size, spread))
 
 
 @jax.jit
@@ -134,6 +141,7 @@ def _on_all(
 def _in_batches(
     step: Any,
     batch_size: int,
+    spread: NamedSharding | None,
     params: Any,
     states: Any,
     first: Any,
@@ -152,6 +160,8 @@ def _in_batches(
         trained, shuffled = carry
         shuffled = jax.lax.cond(i % per_epoch == 0, order, lambda _: shuffled, i)
         rows = jax.lax.dynamic_slice_in_dim(shuffled, i % per_epoch * batch_size, batch_size)
+        if spread is not None:  # each device then takes its rows, and gradients are summed over devices
+            rows = jax.lax.with_sharding_constraint(rows, spread)
         on_batch = {name: Partial(_swapped, model, x[rows]) for name, model in models.items()}
         return step(trained, on_batch, y[rows]), shuffled
 

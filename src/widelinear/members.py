@@ -14,6 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from widelinear.checkpoints import fingerprint, owned_folder, saved_or_computed
+from widelinear.costs import Method
+from widelinear.empirical import Outputs, empirical_ntk
 from widelinear.linearize import Apply, Params
 from widelinear.loop import Advance, Loss, compiled_loop, hashable, models_on
 from widelinear.progress import progress
@@ -98,6 +100,55 @@ def train_ensemble(
     records = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts)[:members], 0, 1), *blocks)
     _check_finite(records, steps)
     return History(steps, records, None)
+
+
+def ensemble_ntk(
+    init: Callable[[Array, Float[Array, "n ..."]], Params],
+    apply: Apply,
+    key: Array,
+    members: int,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None = None,
+    *,
+    outputs: Outputs = "full",
+    batch_size: int | None = None,
+    method: Method | None = None,
+) -> Float[Array, "members n1 n2 ..."]:
+    r"""The empirical tangent kernels of the networks that `train_ensemble` starts from.
+
+    $$\hat\Theta^{(a)}_0(x, x') = \nabla_\theta f(x; \theta^{(a)}_0) \cdot \nabla_\theta f(x'; \theta^{(a)}_0).$$
+
+    Args:
+        init: draws parameters, `init(key, x)`.
+        apply: the network, `apply(params, x)`.
+        key: that of `train_ensemble`.
+        members: how many networks.
+        x1: inputs.
+        x2: more inputs; by default `x1` again.
+        outputs: as in `empirical_ntk`.
+        batch_size: as in `empirical_ntk`.
+        method: as in `empirical_ntk`.
+
+    Returns:
+        The kernels, one after the other, each shaped as by `empirical_ntk`.
+
+    Raises:
+        ValueError: as in `empirical_ntk`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, widelinear as wl
+        >>> net, x = wl.mlp(depth=1, width=8), jnp.eye(3)
+        >>> wl.ensemble_ntk(net.init, net.apply, jax.random.key(0), 5, x, outputs="mean").shape
+        (5, 3, 3)
+
+    Source: paper, eq. 4. Oracle: the members one by one (`tests/test_members.py`).
+    """
+
+    def kernel(number: Int[Array, ""]) -> Float[Array, "n1 n2 ..."]:
+        params = init(jax.random.fold_in(key, number), x1)
+        return empirical_ntk(apply, params, x1, x2, outputs=outputs, batch_size=batch_size, method=method)
+
+    return jax.jit(lambda numbers: jax.lax.map(kernel, numbers))(_numbers(0, members))
 
 
 def _member(

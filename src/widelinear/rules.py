@@ -11,7 +11,7 @@ Rules are pytrees: learning rate and momentum may be traced, differentiated and 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,7 +61,7 @@ class Rule(ABC):
 
         Source: paper, eq. 8. Oracle: a loop over steps, and an ODE solver (`tests/test_rules.py`).
         """
-        _check_times(time, self.steps_only)
+        check_times(time, self.steps_only)
         return _filter(self, rate, time)
 
     def remaining(self, rate: Rates, time: Times) -> Rates:
@@ -83,10 +83,21 @@ class Rule(ABC):
 
         Source: paper, eq. 9. Oracle: a loop over steps, and an ODE solver (`tests/test_rules.py`).
         """
-        _check_times(time, self.steps_only)
+        check_times(time, self.steps_only)
         return _remaining(self, rate, time)
 
     steps_only: ClassVar[bool] = False
+
+    # Not `register_dataclass`: JAX takes two dataclasses with as many fields for one structure, so that a compiled
+    # function may answer for a rule with what it compiled for another.
+    def tree_flatten(self) -> tuple[tuple[Setting, ...], None]:
+        """Compiled functions take the settings as arguments."""
+        return tuple(vars(self).values()), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, settings: Iterable[Setting]) -> "Rule":
+        """The inverse of `tree_flatten`."""
+        return cls(*settings)
 
     @abstractmethod
     def _filter(self, rate: Rates, time: Times) -> Rates: ...
@@ -98,7 +109,7 @@ class Rule(ABC):
     def _converges(self, rate: Rates) -> Bool[Array, "..."]: ...
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Flow(Rule):
     r"""Gradient flow: gradient descent in the limit of small steps. Time is learning rate × steps.
@@ -126,7 +137,7 @@ class Flow(Rule):
 FLOW = Flow()
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class GradientDescent(Rule):
     r"""Gradient descent, step by step. Time is the number $i$ of steps.
@@ -175,7 +186,7 @@ class GradientDescent(Rule):
         return _like(self.learning_rate, rate) * rate < 2
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class HeavyBallFlow(Rule):
     r"""Heavy-ball momentum in the limit of small steps. Time is steps × the square root of the learning rate.
@@ -245,7 +256,7 @@ class HeavyBallFlow(Rule):
         return rate >= 0
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class HeavyBall(Rule):
     r"""Gradient descent with heavy-ball momentum, step by step. Time is the number $i$ of steps.
@@ -356,8 +367,21 @@ def _like(setting: Setting, rate: Rates) -> Float[Array, ""]:
     return jnp.asarray(setting).astype(rate.dtype)
 
 
-def _check_times(times: Times, steps_only: bool) -> None:
-    """Refuse a time before the start, and half a step."""
+def check_times(times: Times, steps_only: bool) -> None:
+    """Refuse a time before the start, and half a step.
+
+    Args:
+        times: times, or numbers of steps; values are not checked inside `jit`.
+        steps_only: whether they are numbers of steps.
+
+    Raises:
+        ValueError: if one is negative or NaN, or no whole number where steps are counted.
+
+    Example:
+        >>> check_times(np.array([0.0, 0.5, np.inf]), steps_only=False)
+
+    Source: house rule. Oracle: bad times are refused (`tests/test_rules.py`).
+    """
     if isinstance(times, jax.core.Tracer):
         return
     known = np.asarray(times)  # with JAX's functions it would be traced inside `jit`

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from widelinear.checkpoints import Checkpoints, NoCheckpoints, fingerprint
 from widelinear.empirical import ntk_matvec
-from widelinear.linearize import Apply, Params
+from widelinear.linearize import Apply, Linearized, Params
 from widelinear.loop import Advance, Loss, compiled_loop, hashable, models_on
 from widelinear.models import output_shape
 from widelinear.progress import progress
@@ -147,6 +149,7 @@ def train(
     loss: Loss = mse_loss,
     batch_size: int | None = None,
     key: Array | None = None,
+    mesh: Mesh | None = None,
     checkpoint: str | Path | None = None,
     save_every: float = 60.0,
     label: str = "training",
@@ -170,6 +173,8 @@ def train(
         batch_size: examples in a step; by default all. Each epoch shuffles anew and leaves out what does not fill a
             batch.
         key: shuffles the examples; needed with `batch_size`.
+        mesh: devices that share the examples of every batch and have copies of the parameters, which `record` gets; by
+            default everything stays where `params` and inputs are.
         checkpoint: a folder. A run that was killed continues from it, bit for bit, when called again in the same way.
         save_every: seconds between checkpoints.
         label: what the progress bar says.
@@ -179,7 +184,8 @@ def train(
 
     Raises:
         ValueError: if the steps do not increase, if outputs and targets have different shapes, if `batch_size` is not
-            between 1 and n or comes without a key, or if the checkpoint belongs to another run.
+            between 1 and n or comes without a key, if a batch cannot be shared evenly by the devices, or if the
+            checkpoint belongs to another run.
         FloatingPointError: if training diverges: a record that is not finite.
 
     Example:
@@ -197,11 +203,17 @@ def train(
     models: dict[str, Apply] = apply if isinstance(apply, dict) else {"": apply}
     start: dict[str, Params] = params if several else {"": params}
     _check_task(models, start, x, y, batch_size, key)
-    advance, on_x = compiled_loop(hashable(loss), optimizer, batch_size), models_on(x, models, batch_size)
+    spread = None
+    if mesh is not None:
+        spread = _over_devices(mesh, batch_size or len(x))
+        copied = NamedSharding(spread.mesh, PartitionSpec())
+        models = {n: jax.device_put(m, copied) if isinstance(m, Linearized) else m for n, m in models.items()}
+        start, key = jax.device_put((start, key), copied)
+        x, y = jax.device_put((x, y), spread if batch_size is None else copied)
+    advance, on_x = compiled_loop(hashable(loss), optimizer, batch_size, spread), models_on(x, models, batch_size)
     task = _Task(advance, on_x, x, y, key, lambda: _threshold(models, start, x) if loss is mse_loss else "")
-    compiled = jax.jit(hashable(record))
-    observe = compiled if several else lambda params: compiled(params[""])
-    records = _empty_records(observe, start, len(steps))
+    observe, empty = _compiled(record if several else lambda params: record(params[""]), start)
+    records = jax.tree.map(lambda r: np.zeros((len(steps), *r.shape), r.dtype), empty)
     state = _State(start, {name: optimizer.init(start[name]) for name in models}, records)
     with _open(checkpoint, save_every, task, state, steps) as saved, progress(label, total=int(steps[-1])) as bar:
         state = _run(task, state, steps, observe, saved, bar)
@@ -255,6 +267,16 @@ def checked_steps(steps: Sequence[int] | Int[np.ndarray, " r"]) -> Int[np.ndarra
     return steps
 
 
+def _over_devices(mesh: Mesh, examples: int) -> NamedSharding:
+    """Examples in equal parts on all devices of a mesh, whatever its axes."""
+    if examples % mesh.size:
+        raise ValueError(
+            f"train: the {mesh.size} devices must share a batch evenly, but it has {examples} examples; take a "
+            f"batch_size that {mesh.size} divides, or fewer devices."
+        )
+    return NamedSharding(Mesh(mesh.devices.reshape(-1), ("examples",)), PartitionSpec("examples"))
+
+
 def _check_task(
     models: dict[str, Apply], params: dict[str, Params], x: Array, y: Array, batch_size: int | None, key: Array | None
 ) -> None:
@@ -284,8 +306,20 @@ def _next_chunk(count: int, seconds: float) -> int:
     return max(1, min(2 * count, round(count * SECONDS_PER_CHUNK / max(seconds, 1e-6))))
 
 
-def _empty_records(observe: Callable[[Params], Record], params: Params, rows: int) -> Record:
-    return jax.tree.map(lambda r: np.zeros((rows, *r.shape), r.dtype), jax.eval_shape(observe, params))
+def _compiled(record: Callable[[Params], Record], params: Params) -> tuple[Callable[[Params], Record], Record]:
+    """The record as a compiled function of the parameters, and its shapes.
+
+    The arrays that it closes over become arguments: XLA would else work out while compiling, slowly, what follows from
+    them alone, as the network of a linearization at its starting point does.
+    """
+    program, shapes = jax.make_jaxpr(record, return_shape=True)(params)
+
+    @jax.jit
+    def run(constants: list[Array], params: Params) -> Record:
+        leaves = jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(*jax.tree.leaves(params))
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+    return lambda params: run(program.consts, params), shapes
 
 
 def _check_finite(record: Record, step: int, task: _Task) -> None:
