@@ -378,7 +378,8 @@ def check_times(times: Times, steps_only: bool) -> None:
         ValueError: if one is negative or NaN, or no whole number where steps are counted.
 
     Example:
-        >>> check_times(np.array([0.0, 0.5, np.inf]), steps_only=False)
+        >>> import jax.numpy as jnp
+        >>> check_times(jnp.array([0.0, 0.5, jnp.inf]), steps_only=False)
 
     Source: house rule. Oracle: bad times are refused (`tests/test_rules.py`).
     """
