@@ -53,7 +53,7 @@ def printed():
     return ran.stdout.split()
 
 
-WHAT = ("kernel", "blocks", "ensemble", "minibatches of a ResNet and its linearization", "their full batch")
+WHAT = ("kernel", "blocks", "ensemble", "minibatches of a ResNet and its linearization", "full batch of an MLP and its")
 
 
 @pytest.mark.parametrize(("place", "what"), list(enumerate(WHAT)), ids=WHAT)

@@ -1,4 +1,4 @@
-"""Any loss as an ODE, against squared loss in closed form, small steps, and another library's numbers."""
+"""Any loss in time and in steps, against closed forms, linearized networks, and another library's numbers."""
 
 import functools
 import sys

@@ -59,6 +59,23 @@ def test_a_second_run_with_the_same_loss_and_optimizer_is_not_compiled_again(pro
     assert len(traced) == once
 
 
+def test_a_second_run_with_the_same_record_does_not_compile_it_again(problem, caplog):
+    apply, _, x, _ = problem
+    traced, optimizer = [], optax.sgd(0.5)
+
+    def record(params):
+        traced.append(1)
+        return apply(params, x)
+
+    first = run(problem, record=record, optimizer=optimizer)
+    once = len(traced)
+    with jax.log_compiles():
+        second = run(problem, record=record, optimizer=optimizer)
+    assert len(traced) == once
+    assert not [line for line in caplog.messages if line.startswith("Compiling")]
+    assert_close(second.records, first.records, atol=0)
+
+
 def test_a_loss_and_a_record_without_a_hash_do(problem):
     apply, _, x, _ = problem
     unhashable = run(problem, loss=Unhashable(wl.mse_loss), record=Unhashable(lambda p: apply(p, x)))

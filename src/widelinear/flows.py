@@ -77,15 +77,15 @@ def dual_flow(
     `train` on the linearized network (`tests/test_flows.py`).
     """
     _check_arguments(ntk, f0, y, rule)
-    _check_finite(jnp.asarray(time))
-    check_times(jnp.asarray(time), rule.steps_only)
+    times = jnp.asarray(time)
+    _check_finite(times)
+    check_times(times, rule.steps_only)
     if rule.steps_only:
-        steps = jnp.asarray(time).astype(int)
-        return _iterate(loss, ntk, f0, y, steps.reshape(-1), rule).reshape(*steps.shape, *f0.shape)
-    times = jnp.asarray(time).astype(f0.dtype)
-    tolerance = tolerance or (1e-9 if f0.dtype == jnp.float64 else 1e-5)
-    flat, taken = _integrate(loss, ntk, f0, y, times.reshape(-1), rule, tolerance, max_steps)
-    _check_steps(taken, max_steps)
+        flat = _iterate(loss, ntk, f0, y, times.reshape(-1).astype(int), rule)
+    else:
+        tolerance = tolerance or (1e-9 if f0.dtype == jnp.float64 else 1e-5)
+        flat, taken = _integrate(loss, ntk, f0, y, times.reshape(-1).astype(f0.dtype), rule, tolerance, max_steps)
+        _check_steps(taken, max_steps)
     return flat.reshape(*times.shape, *f0.shape)
 
 

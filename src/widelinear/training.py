@@ -2,6 +2,7 @@ r"""Training any `apply(params, x)` with any optax optimizer, in one compiled lo
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -212,7 +213,8 @@ def train(
         x, y = jax.device_put((x, y), spread if batch_size is None else copied)
     advance, on_x = compiled_loop(hashable(loss), optimizer, batch_size, spread), models_on(x, models, batch_size)
     task = _Task(advance, on_x, x, y, key, lambda: _threshold(models, start, x) if loss is mse_loss else "")
-    observe, empty = _compiled(record if several else lambda params: record(params[""]), start)
+    compiled, empty = _compiled(hashable(record), start if several else start[""])
+    observe = compiled if several else lambda params: compiled(params[""])
     records = jax.tree.map(lambda r: np.zeros((len(steps), *r.shape), r.dtype), empty)
     state = _State(start, {name: optimizer.init(start[name]) for name in models}, records)
     with _open(checkpoint, save_every, task, state, steps) as saved, progress(label, total=int(steps[-1])) as bar:
@@ -313,13 +315,14 @@ def _compiled(record: Callable[[Params], Record], params: Params) -> tuple[Calla
     them alone, as the network of a linearization at its starting point does.
     """
     program, shapes = jax.make_jaxpr(record, return_shape=True)(params)
+    run, structure = _without_constants(program.jaxpr), jax.tree.structure(shapes)
+    return lambda params: jax.tree.unflatten(structure, run(program.consts, jax.tree.leaves(params))), shapes
 
-    @jax.jit
-    def run(constants: list[Array], params: Params) -> Record:
-        leaves = jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(*jax.tree.leaves(params))
-        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
-    return lambda params: run(program.consts, params), shapes
+@lru_cache(maxsize=16)
+def _without_constants(program: Jaxpr) -> Callable[[list[Array], list[Array]], list[Array]]:
+    """A program compiled as a function of its constants too; the same record is traced to the same program."""
+    return jax.jit(lambda constants, leaves: jaxpr_as_fun(ClosedJaxpr(program, constants))(*leaves))
 
 
 def _check_finite(record: Record, step: int, task: _Task) -> None:
