@@ -4,7 +4,6 @@ At infinite width a convolution leaves of its weights only the window: the covar
 the covariances of all sites that one weight meets at once. Windows are separable, so the sum runs axis by axis.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -116,14 +115,12 @@ def patches(
     Source: the convolutions of Figures S2, S5 and 4. Oracle: convolutions by JAX (`tests/test_windows.py`).
     """
     x = pad_windows(x, windows, padding)
-
-    def seen_at(place: tuple[int, ...]) -> Float[Array, "n *windows d"]:
-        part = x
-        for axis, (first, (size, stride)) in enumerate(zip(place, windows, strict=True), start=1):
-            part = jax.lax.slice_in_dim(part, first, first + x.shape[axis] - size + 1, stride, axis)
-        return part
-
-    return jnp.concatenate([seen_at(place) for place in itertools.product(*(range(w) for w, _ in windows))], axis=-1)
+    for axis, (size, stride) in reversed(list(enumerate(windows, start=1))):
+        last = x.shape[axis] - size
+        x = jnp.concatenate(
+            [jax.lax.slice_in_dim(x, first, first + last + 1, stride, axis) for first in range(size)], axis=-1
+        )
+    return x
 
 
 @contextmanager
