@@ -236,6 +236,36 @@ def test_a_page_that_fails_keeps_its_old_outputs_and_stops_no_other(root, notebo
     assert "FAILED in cell c0\n    ClaimFailed: T1 FAILS: measured 0.2, it has to be below 0.001" in printed
 
 
+def test_at_paper_a_claim_that_fails_is_kept_and_named(root, notebook, capsys):
+    replace_in(notebook, "below=1.0", "below=0.25")  # 0.3 is measured at paper
+    before = notebook.read_bytes()
+    assert main(["execute", "--scale", "paper"], root) == 1
+    assert "    Kept as a record: claims: 1 FAILS" in capsys.readouterr().out.splitlines()
+    assert notebook.read_bytes() == before
+    assert read_records(root / "results/claims")[-1].claims[0].verdict == "FAILS"
+    main(["ledger"], root)
+    page = (root / "chapters/ledger.md").read_text()
+    failed = f"  - {{doc}}`T1 <{PAGE}>` **FAILS**: 0.3, below 0.25. The gap | is small."
+    assert f"- `paper`: 0 of 1 claims are as stated.\n{failed}\n" in page
+    assert "| **FAILS**: 0.3, below 0.25 |" in page
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_at_other_scales_a_claim_that_fails_is_not_kept(root, notebook, scale):
+    replace_in(notebook, "below=1.0", "below=0.05")
+    before = (record := root / "results/claims" / f"{PAGE}.{scale}.json").read_bytes()
+    assert main(["execute", "--scale", scale], root) == 1
+    assert record.read_bytes() == before
+
+
+def test_a_failing_record_under_another_name_is_not_kept(root, notebook, capsys):
+    replace_in(notebook, "below=1.0", "below=0.25")
+    shutil.copy(notebook, notebook.with_name("02-copy.ipynb"))
+    assert main(["execute", "--scale", "paper", "--chapter", "02"], root) == 1
+    assert "Kept" not in capsys.readouterr().out
+    assert [record.scale for record in read_records(root / "results/claims")] == ["smoke", "laptop"]
+
+
 def test_a_kernel_that_dies_is_a_page_that_fails(root, capsys):
     add_page(root, "02-other", "import os", "os._exit(1)")
     assert main(["execute", "--chapter", "02"], root) == 1
@@ -310,6 +340,8 @@ def test_the_ledger_lists_what_figures_show_in_the_papers_order():
         "| Figure 10, right | {doc}`F10 <01-page>`: Loss. | 0.1 | -0.25 | -0.75 | not run |",
         "| Figure S9 | {doc}`S9 <01-page>`: Slope. | -0.5 | -0.25 | -0.75 | not run |",
     ]
+    failed = ledger.page([record("smoke", -1.5)])
+    assert "| Figure S9 | {doc}`S9 <01-page>`: Slope. | -0.5 | -1.5 **FAILS** | not run | not run |" in failed
 
 
 def test_the_cost_of_the_published_size_comes_into_the_ledger(root, capsys):

@@ -110,6 +110,11 @@ def test_claims_about_stand_ins_may_fail(page):
     assert estimates.estimate(page(claims)).stopped == ""
 
 
+def test_zeros_among_stand_ins_do_not_stop_a_fit(page):
+    fit = "import numpy as np, widelinear as wl\nwl.power_law(np.array([1, 2]), np.zeros((2, 2)))"
+    assert estimates.estimate(page(fit)).stopped == ""
+
+
 def test_in_a_process_of_its_own_programs_of_the_library_are_not_called_either(page):
     kernel = "import jax.numpy as jnp, widelinear as wl\nx = jnp.ones((4000, 4000))\n"
     kernel += "assert (wl.empirical_ntk(lambda w, x: x @ w, jnp.ones((4000, 1)), x) < 4000).all()  # a stand-in"

@@ -132,6 +132,7 @@ def _prepared(page: Path, found: list[tuple[float, float]]) -> Iterator[None]:
         changed.enter_context(mock.patch("jax.jit", jit))
         # Or a long run would be called in many short pieces.
         changed.enter_context(mock.patch("widelinear.training.SECONDS_PER_CHUNK", 1e9))
+        changed.enter_context(mock.patch("widelinear.power_law", _fitted))
         changed.enter_context(contextlib.chdir(page.parent))
         changed.enter_context(contextlib.redirect_stdout(io.StringIO()))
         yield
@@ -145,6 +146,13 @@ def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
     rng = np.random.default_rng(seed)
     drawn = [jax.numpy.asarray(rng.uniform(0.5, 1.0, leaf.shape).astype(leaf.dtype)) for leaf in leaves]
     return jax.tree.unflatten(structure, drawn)
+
+
+def _fitted(sizes: Any, values: Any, *others: Any) -> Any:
+    """`power_law`, which takes no zeros: the differences of stand-ins have some, as where units never switch."""
+    from widelinear.rates import power_law
+
+    return power_law(sizes, np.maximum(values, 1e-9), *others)
 
 
 def _kind(leaf: Any) -> tuple[Any, Any]:

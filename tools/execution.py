@@ -51,7 +51,8 @@ def execute_pages(
     """Execute pages one after the other, with a line of progress for each.
 
     A page that runs to its end is written to `into` and its claims to `records`. Of one that fails nothing is written,
-    unless `keep_failed` asks for as much of it as ran. `changes` are settings of this run, as in `WIDELINEAR_SET`.
+    unless `keep_failed` asks for as much of it as ran. At `paper`, where a long run is evidence whatever it finds,
+    claims that fail are written, too. `changes` are settings of this run, as in `WIDELINEAR_SET`.
 
     Returns:
         Whether all ran to their ends.
@@ -67,12 +68,17 @@ def execute_pages(
                 variables["WIDELINEAR_SET"] = changes
             notebook, failure = _execute(page, package, variables)
             found = read_records(Path(folder))
-        failure = failure or _contradiction(page, notebook, found)
+        contradiction = _contradiction(page, notebook, found)
+        failure = failure or contradiction
+        is_evidence = scale == "paper" and contradiction is None and not all(map(_is_as_stated, found))
         print(f"{time.perf_counter() - began:.0f} s, {failure or _summary(found)}", flush=True)
         if failure is None or keep_failed:
+            write(into / page.name, notebook)
+        if failure is None or keep_failed or is_evidence:
             for record in found:
                 record.write(records)
-            write(into / page.name, notebook)
+        if is_evidence:
+            print(f"    Kept as a record: {_summary(found)}", flush=True)
         all_ran &= failure is None
     return all_ran
 
@@ -124,6 +130,10 @@ def _contradiction(page: Path, notebook: NotebookNode, records: Sequence[Record]
     if any(record.page != page.stem for record in records):
         return f"FAILED: it records its claims under another name than its own, {page.stem}"
     return None
+
+
+def _is_as_stated(record: Record) -> bool:
+    return all(claim.as_stated for claim in record.claims)
 
 
 def _summary(records: Sequence[Record]) -> str:

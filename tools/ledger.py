@@ -20,8 +20,9 @@ myst:
 # Ledger
 
 Every claim of this book: what the paper says, what we measured, the bound it had to meet. A page that breaks one of
-its claims fails. A *control* is a claim that is expected to fail: it shows that its bound can be broken. `make refresh`
-makes this page from the records that the chapters write as they run.
+its claims fails, and nothing of it is stored. At `paper`, where runs are long, what fails is stored, too, and named
+here. A *control* is a claim that is expected to fail: it shows that its bound can be broken. `make refresh` makes this
+page from the records that the chapters write as they run.
 """
 
 
@@ -54,9 +55,12 @@ def _short(claim: Claim) -> tuple[str, ...]:
 
 def _totals(records: Sequence[Record]) -> Iterable[str]:
     for scale in SCALES:
-        claims = [claim for record in records if record.scale == scale for claim in record.claims]
-        as_stated = sum(claim.as_stated for claim in claims)
-        yield f"- `{scale}`: {as_stated} of {len(claims)} claims are as stated." if claims else f"- `{scale}`: not run."
+        claims = [(record.page, claim) for record in records if record.scale == scale for claim in record.claims]
+        others = [(page, claim) for page, claim in claims if not claim.as_stated]
+        as_stated = f"{len(claims) - len(others)} of {len(claims)} claims are as stated."
+        yield f"- `{scale}`: {as_stated}" if claims else f"- `{scale}`: not run."
+        for page, claim in others:
+            yield f"  - {{doc}}`{claim.id} <{page}>` {_found(claim)}. {claim.sentence}"
 
 
 def _figures(records: Sequence[Record]) -> Iterable[str]:
@@ -74,7 +78,7 @@ def _figures(records: Sequence[Record]) -> Iterable[str]:
     yield _line(["---"] * (3 + len(SCALES)))
     for (home, _), by_scale in sorted(found.items(), key=lambda item: _figure(next(iter(item[1].values())))):
         id, sentence, paper, *_ = (claim := next(iter(by_scale.values()))).cells
-        measured = (by_scale[scale].cells[3] if scale in by_scale else "not run" for scale in SCALES)
+        measured = (_value(by_scale.get(scale)) for scale in SCALES)
         what = f"{{doc}}`{id} <{home}>`: {sentence}"
         yield _line([claim.source, what, paper.removesuffix(f" ({claim.source})"), *measured])
 
@@ -113,6 +117,13 @@ def _found(claim: Claim | None) -> str:
         return "not run"
     *_, measured, bound, verdict = claim.cells
     return f"**{verdict}**: {measured}, {bound}"
+
+
+def _value(claim: Claim | None) -> str:
+    """What was measured; beside it the verdict, if that is not the stated one."""
+    if claim is None:
+        return "not run"
+    return claim.cells[3] + ("" if claim.as_stated else f" **{claim.verdict}**")
 
 
 def cost_line(cost: Cost) -> str:
