@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CHAPTER ?=
 SET ?=
+PICTURES ?=
 export WIDELINEAR_SET := $(SET)
 VENV := .venv
 READY := $(VENV)/ready
@@ -51,9 +52,9 @@ pages: $(READY)  ## Run every cell of every chapter at the smoke scale, and comp
 	@WIDELINEAR_SCALE=smoke $(RUN) pytest -q -c /dev/null --rootdir . -p no:cacheprovider -n 2 --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(PAGES)
 
-look: $(LOOK)/node_modules book  ## Open every page of the book on two screens in light and dark: axe, links, weight; needs npm and Chromium: [CHAPTER=01]
-	@echo "== look: Chromium and axe; a picture of every page goes to $(LOOK)"
-	@cd $(LOOK) && node ../../tools/look.mjs ../html "$(CHAPTER)"
+look: $(LOOK)/node_modules book  ## Open every page of the book in Chromium: axe, weight, sliders; needs npm: [CHAPTER=01] [PICTURES=yes]
+	@echo "== look: axe in Chromium"
+	@cd $(LOOK) && node ../../tools/look.mjs ../html "$(CHAPTER)" $(PICTURES)
 
 wheel: $(READY)  ## Build the wheel, install it in a bare environment elsewhere, run the README's example there
 	@echo "== wheel: build, install, run"

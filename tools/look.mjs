@@ -1,7 +1,7 @@
 // Looks at every page of the built book: a wide screen and a phone, in light and in dark. `make look` runs it.
-// Writes one picture for each into the folder it is run in, prints a table, and fails on what a reader would meet: a
-// page wider than its screen or too heavy, a script error, a file taken from elsewhere, a slider that the keyboard
-// does not move, a fault against WCAG 2.1 A or AA that is not the theme's.
+// Prints a table, and fails on what a reader would meet: a page wider than its screen or too heavy, a script error, a
+// file taken from elsewhere, a slider that the keyboard does not move, a fault against WCAG 2.1 A or AA that is not the
+// theme's. On request it leaves pictures in the folder it is run in; they take as long as all the rest.
 import { createServer } from "node:http";
 import { accessSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,7 +11,9 @@ import { gzipSync } from "node:zlib";
 const installed = createRequire(join(process.cwd(), "node_modules"));
 const { chromium } = installed("playwright-core");
 const axe = readFileSync(installed.resolve("axe-core/axe.min.js"), "utf8");
-const site = resolve(process.argv[2]), begins = process.argv[3] ?? ""; // of the page's name; empty for all
+const site = resolve(process.argv[2]);
+const begins = process.argv[3] ?? ""; // of the page's name; empty for all
+const pictures = Boolean(process.argv[4]);
 
 const HEAVIEST = 3e6; // bytes that a page loads, compressed as GitHub Pages sends them
 const WIDTHS = [1280, 390], MODES = ["light", "dark"];
@@ -57,12 +59,12 @@ async function look(name, width) {
   if (loaded > HEAVIEST) faults.push(`loads ${(loaded / 1e6).toFixed(1)} MB`);
   for (const slider of await page.locator(".cell_output input[type=range]").all()) faults.push(...(await slide(slider)));
   await page.evaluate(axe);
+  await page.evaluate(() => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
   const inMode = {};
   for (const colorScheme of MODES) {
     await page.emulateMedia({ colorScheme });
-    await page.evaluate(() => document.querySelectorAll("details").forEach((folded) => { folded.open = false; }));
-    await page.screenshot({ path: `${name.slice(9, -5).replace("/", "-")}-${width}-${colorScheme}.png`, fullPage: true });
-    await page.evaluate(() => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
+    const path = `${name.slice(9, -5).replace("/", "-")}-${width}-${colorScheme}.png`;
+    if (pictures) await page.screenshot({ path, fullPage: true });
     inMode[colorScheme] = await page.evaluate(inspect, { mode: colorScheme, tags: WCAG });
   }
   await context.close();
