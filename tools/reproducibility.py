@@ -60,8 +60,8 @@ def _seconds(records: Sequence[Record]) -> Iterable[str]:
     took = {(record.page, record.scale): record.seconds for record in records}
     pages = sorted({record.page for record in records})
     yield "## Seconds for a page\n"
-    yield "From a page's first import to its last claim, on machines that were partly busy with other work. Of a run that"
-    yield "was continued from its checkpoint only the last process counts.\n"
+    yield "From a page's first import to its last claim, on machines that were partly busy with other work. Of a run"
+    yield "that was continued from its checkpoint only the last process counts.\n"
     rows = [[f"{{doc}}`{page}`", *(_rounded(took.get((page, scale))) for scale in SCALES)] for page in pages]
     totals = [_rounded(sum(record.seconds for record in records if record.scale == scale)) for scale in SCALES]
     yield from table(["Page", *SCALES], [*rows, ["all that were run", *totals]])
