@@ -3,15 +3,17 @@
 PYTHON ?= python3
 CHAPTER ?=
 SET ?=
+PICTURES ?=
 export WIDELINEAR_SET := $(SET)
 VENV := .venv
 READY := $(VENV)/ready
+LOOK := _build/look
 RUN := $(VENV)/bin/python -m
 PAGES := $(wildcard chapters/[0-9]*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test lint types check book unit pages execute seeds cost refresh clean
+.PHONY: help reproduce test lint types check book unit pages look wheel execute seeds cost refresh clean
 
 help:  ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +52,14 @@ pages: $(READY)  ## Run every cell of every chapter at the smoke scale, and comp
 	@WIDELINEAR_SCALE=smoke $(RUN) pytest -q -c /dev/null --rootdir . -p no:cacheprovider -n 2 --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(PAGES)
 
+look: $(LOOK)/node_modules book  ## Open every page of the book in Chromium: axe, weight, sliders; needs npm: [CHAPTER=01] [PICTURES=yes]
+	@echo "== look: axe in Chromium"
+	@cd $(LOOK) && node ../../tools/look.mjs ../html "$(CHAPTER)" $(PICTURES)
+
+wheel: $(READY)  ## Build the wheel, install it in a bare environment elsewhere, run the README's example there
+	@echo "== wheel: build, install, run"
+	@$(RUN) tools.wheel
+
 execute: SCALE ?= laptop
 execute: $(READY)  ## Run the chapters and keep their claims; at laptop also store their outputs: [SCALE=] [CHAPTER=]
 	@$(RUN) tools.chapters execute --scale "$(SCALE)" --chapter "$(CHAPTER)"
@@ -69,6 +79,11 @@ refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale 
 
 clean:  ## Remove the environment and all that was built
 	rm -rf $(VENV) _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+
+$(LOOK)/node_modules: tools/look.mjs
+	@command -v npm >/dev/null || { echo "make look needs node and npm: install them." >&2; exit 1; }
+	@npm install --prefix $(LOOK) --no-audit --no-fund --loglevel=error playwright-core@1.65.1 axe-core@4.14.1
+	@touch $@
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

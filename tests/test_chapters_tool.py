@@ -3,12 +3,13 @@
 A book of one small page is executed once; each test plants its fault in a copy.
 """
 
+import re
 import shutil
 
 import nbformat
 import pytest
 
-from tools import ledger
+from tools import ledger, reproducibility
 from tools.chapters import main
 from tools.notebooks import read, write
 from widelinear.claims import Claim, Record, read_records
@@ -54,7 +55,8 @@ def executed(tmp_path_factory):
     (root / "static").mkdir()
     (root / "references.bib").touch()
     (root / "_config.yml").write_text('exclude_patterns: [chapters/0*.md]\nexecute:\n  execute_notebooks: "off"\n')
-    (root / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/{PAGE}\nchapters:\n- file: chapters/ledger\n")
+    others = "- file: chapters/ledger\n- file: chapters/reproducibility\n"
+    (root / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/{PAGE}\nchapters:\n{others}")
     add_page(root, PAGE, CLAIM.format(bound=1.0), "print(record.verdicts)")
     verbs = (["pair"], ["execute"], ["execute", "--scale", "smoke"], ["ledger"])
     assert [main(verb, root) for verb in verbs] == [0] * len(verbs)
@@ -320,19 +322,21 @@ def test_the_ledger_page_puts_the_scales_side_by_side(root):
     assert "Repeat it: `make reproduce SCALE=smoke CHAPTER=01`" in page
 
 
-def test_the_ledger_lists_what_figures_show_in_the_papers_order():
-    def record(scale, measured):
-        environment = {"scale": scale, "device": "cpu", "cores": 2, "precision": "float32", "changed": ""}
-        environment["versions"] = dict.fromkeys(("widelinear", "jax", "flax"), "1.0")
-        claims = (
-            Claim("S9", "Slope.", -0.5, "Figure S9", measured, -1.0, 0.0, False),
-            Claim("F10", "Loss.", 0.1, "Figure 10, right", measured, -1.0, 1.0, False),
-            Claim("F2", "Spread.", "–", "Figures 2, S1", measured, -1.0, 1.0, False),
-            Claim("control", "Control.", "–", "Figure 2", measured, 0.0, 1.0, True),
-            Claim("T1", "No figure.", "–", "eq. 8", measured, -1.0, 1.0, False),
-        )
-        return Record("01-page", claims, {"width": 8}, {}, {}, environment, None, 1.0, "2026-01-01")
+def record(scale, measured, **changed):
+    """Claims of several places of the paper, all with one measured number."""
+    environment = {"scale": scale, "device": "cpu", "cores": 2, "precision": "float32", "changed": ""} | changed
+    environment["versions"] = dict.fromkeys(("widelinear", "jax", "flax"), "1.0")
+    claims = (
+        Claim("S9", "Slope.", -0.5, "Figure S9", measured, -1.0, 0.0, False),
+        Claim("F10", "Loss.", 0.1, "Figure 10, right", measured, -1.0, 1.0, False),
+        Claim("F2", "Spread.", "–", "Figures 2, S1", measured, -1.0, 1.0, False),
+        Claim("control", "Control.", "–", "Figure 2", measured, 0.0, 1.0, True),
+        Claim("T1", "No figure.", "–", "Theorem 2.1, eq. 8", measured, -1.0, 1.0, False),
+    )
+    return Record("01-page", claims, {"width": 8}, {}, {}, environment, None, 7.4, "2026-01-01")
 
+
+def test_the_ledger_lists_what_figures_show_in_the_papers_order():
     rows = ledger.page([record("smoke", -0.25), record("laptop", -0.75)]).splitlines()
     start = rows.index("## The paper's figures")
     assert [row for row in rows[start:] if row.startswith("| Figure")][1:4] == [
@@ -342,6 +346,19 @@ def test_the_ledger_lists_what_figures_show_in_the_papers_order():
     ]
     failed = ledger.page([record("smoke", -1.5)])
     assert "| Figure S9 | {doc}`S9 <01-page>`: Slope. | -0.5 | -1.5 **FAILS** | not run | not run |" in failed
+
+
+def test_the_ledger_can_be_filtered_by_every_theorem_and_figure():
+    places = re.findall(r'<option value="(.*?)">', ledger.page([record("smoke", 0.5)]))
+    assert places == ["Figure 2", "Figure 10", "Figure S9", "Theorem 2.1"]
+
+
+def test_the_page_on_reproducibility_says_where_how_long_and_what_was_changed():
+    page = reproducibility.page([record("smoke", 0.5), record("paper", 0.5, changed="width=4")]).splitlines()
+    assert "| {doc}`01-page` | 7 | not run | 7 |" in page
+    assert "| all that were run | 7 | not run | 7 |" in page
+    assert "| smoke | cpu with 2 cores | float32 | widelinear 1.0, jax 1.0, flax 1.0 | 01 |" in page
+    assert "| {doc}`01-page` | run, with `width=4` |" in page
 
 
 def test_the_cost_of_the_published_size_comes_into_the_ledger(root, capsys):

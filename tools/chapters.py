@@ -13,13 +13,13 @@ from pathlib import Path
 
 from jupytext.cli import jupytext
 
-from tools import ledger, stamps
+from tools import ledger, reproducibility, stamps
 from tools.estimate import Cost, estimate_apart
 from tools.execution import execute_pages
 from tools.notebooks import figure, holds, read, replace, write
 from tools.reference import write_reference
 from tools.seeds import run_seeds, table
-from widelinear.claims import read_records
+from widelinear.claims import Record, read_records
 from widelinear.scale import SCALES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,10 +55,11 @@ def pair(root: Path) -> int:
 
 
 def write_ledger(root: Path) -> int:
-    """Print the ledger, and write its page, from the records in results/claims."""
+    """Print the ledger, and write its page and that on reproducibility, from the records in results/claims."""
     records = read_records(_records(root))
     print(ledger.text(records))
-    replace(root / "chapters" / "ledger.md", ledger.page(records, _costs(root)))
+    for name, text in _made(records, _costs(root)).items():
+        replace(root / "chapters" / name, text)
     return 0
 
 
@@ -78,8 +79,9 @@ def check(root: Path) -> int:
         for why in (*stamps.contradictions(page), *stamps.pair_contradictions(page))
     ]
     costs = _costs(root)
-    if not holds(root / "chapters" / "ledger.md", ledger.page(read_records(_records(root)), costs)):
-        found.append("ledger.md: it was not made from the records in results/claims")
+    for name, text in _made(read_records(_records(root)), costs).items():
+        if not holds(root / "chapters" / name, text):
+            found.append(f"{name}: it was not made from the records in results/claims")
     picture = _front_figure(root)
     if picture and not holds(root / _FRONT_PICTURE, picture):
         found.append(f"{_FRONT_PICTURE}: it is not the figure {_FRONT_FIGURE} of {_FRONT_PAGE}")
@@ -111,7 +113,8 @@ def reproduce(root: Path, scale: str, chapter: str = "") -> int:
         pages, scale=scale, package=_package(root), into=source / "chapters", records=records, keep_failed=True
     )
     found = read_records(records)
-    replace(source / "chapters" / "ledger.md", ledger.page(found, _costs(root)))
+    for name, text in _made(found, _costs(root)).items():
+        replace(source / "chapters" / name, text)
     front(source)
     print("Building the book", flush=True)
     code, closing = _build(source, home)
@@ -144,6 +147,11 @@ def cost(root: Path, chapter: str = "") -> int:
         replace(folder / f"{page.stem}.json", json.dumps(written, indent=1) + "\n")
         stopped |= bool(found.stopped)
     return int(stopped)
+
+
+def _made(records: Sequence[Record], costs: Sequence[Cost]) -> dict[str, str]:
+    """The pages that are made from records."""
+    return {"ledger.md": ledger.page(records, costs), "reproducibility.md": reproducibility.page(records, costs)}
 
 
 def _costs(root: Path) -> list[Cost]:

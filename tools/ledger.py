@@ -22,7 +22,33 @@ myst:
 Every claim of this book: what the paper says, what we measured, the bound it had to meet. A page that breaks one of
 its claims fails, and nothing of it is stored. At `paper`, where runs are long, what fails is stored, too, and named
 here. A *control* is a claim that is expected to fail: it shows that its bound can be broken. `make refresh` makes this
-page from the records that the chapters write as they run.
+page from the records that the chapters write as they run. What they ran on, and for how long, is on the page on
+{doc}`reproducibility <reproducibility>`.
+"""
+
+# Without script the page is whole, and the browser's own search remains.
+_FILTER = """
+```{raw} html
+<p><label for="ledger-filter">Show only rows that say</label>
+<input id="ledger-filter" type="search" list="ledger-places" autocomplete="off">
+<datalist id="ledger-places">%s</datalist> <output for="ledger-filter"></output></p>
+<script>(() => {
+  const box = document.getElementById("ledger-filter");
+  box.addEventListener("input", () => {
+    const wanted = box.value.trim().toLowerCase(), number = /[0-9]$/.test(wanted);  // S1 is not found in S10
+    const says = (text) => text.split(wanted).slice(1).some((rest) => !(number && /^[0-9]/.test(rest)));
+    let count = 0;
+    for (const part of document.querySelectorAll("article section section")) {
+      const rows = [...part.querySelectorAll("tbody tr")];
+      rows.forEach((row) => { row.hidden = wanted !== "" && !says(row.textContent.toLowerCase()); });
+      const shown = rows.filter((row) => !row.hidden).length;
+      part.hidden = shown === 0;
+      count += shown;
+    }
+    document.querySelector("output[for=ledger-filter]").textContent = wanted && `${count} rows`;
+  });
+})();</script>
+```
 """
 
 
@@ -38,6 +64,7 @@ def page(records: Sequence[Record], costs: Sequence[Cost] = ()) -> str:
     chapters = [list(chapter) for _, chapter in groupby(records, key=lambda record: record.page)]
     lines = [
         *_totals(records),
+        _filter(records),
         *_figures(records),
         *(line for chapter in chapters for line in _chapter(chapter, costs)),
     ]
@@ -63,6 +90,18 @@ def _totals(records: Sequence[Record]) -> Iterable[str]:
             yield f"  - {{doc}}`{claim.id} <{page}>` {_found(claim)}. {claim.sentence}"
 
 
+def _filter(records: Sequence[Record]) -> str:
+    """A field that hides rows, with the theorems, lemmas, figures and tables of the paper to choose from."""
+    sources = " ".join(claim.source for record in records for claim in record.claims)
+    places = set(re.findall(r"(?:Theorem|Lemma|Figure|Table) [A-Z]?[\d.]*\d", sources))
+    return _FILTER % "".join(f'<option value="{place}">' for place in sorted(places, key=_in_order))
+
+
+def _in_order(place: str) -> list[tuple[int, str]]:
+    """Figure 2 before Figure 10, and S1 after both."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", place)]
+
+
 def _figures(records: Sequence[Record]) -> Iterable[str]:
     """What the paper's figures and tables show, in their order, beside ours."""
     found: dict[tuple[str, str], dict[str, Claim]] = {}
@@ -74,13 +113,13 @@ def _figures(records: Sequence[Record]) -> Iterable[str]:
         return
     yield "\n## The paper's figures\n"
     yield "What the paper's figures and tables show, beside ours; the sizes of our runs are under each chapter.\n"
-    yield _line(["Figure", "What is measured", "The paper", *SCALES])
-    yield _line(["---"] * (3 + len(SCALES)))
+    rows = []
     for (home, _), by_scale in sorted(found.items(), key=lambda item: _figure(next(iter(item[1].values())))):
         id, sentence, paper, *_ = (claim := next(iter(by_scale.values()))).cells
         measured = (_value(by_scale.get(scale)) for scale in SCALES)
         what = f"{{doc}}`{id} <{home}>`: {sentence}"
-        yield _line([claim.source, what, paper.removesuffix(f" ({claim.source})"), *measured])
+        rows.append([claim.source, what, paper.removesuffix(f" ({claim.source})"), *measured])
+    yield from table(["Figure", "What is measured", "The paper", *SCALES], rows)
 
 
 def _figure(claim: Claim) -> tuple[()] | tuple[bool, int]:
@@ -94,13 +133,21 @@ def _chapter(records: Sequence[Record], costs: Sequence[Cost]) -> Iterable[str]:
     measured = {record.scale: {claim.id: claim for claim in record.claims} for record in records}
     claims = {claim.id: claim for record in records for claim in record.claims}
     yield f"\n## Chapter {_number(records[0])}\n\nThe page is {{doc}}`{records[0].page}`.\n"
-    yield _line(["Claim", "The paper says", *SCALES])
-    yield _line(["---"] * (2 + len(SCALES)))
-    for claim in claims.values():
-        yield _line([*_stated(claim), *(_found(measured.get(scale, {}).get(claim.id)) for scale in SCALES)])
+    rows = [
+        [*_stated(claim), *(_found(measured.get(scale, {}).get(claim.id)) for scale in SCALES)]
+        for claim in claims.values()
+    ]
+    yield from table(["Claim", "The paper says", *SCALES], rows)
     yield ""
     yield from map(_how, records)
     yield from (f"- `paper`, the published size: {cost_line(cost)}." for cost in costs if cost.page == records[0].page)
+
+
+def table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterable[str]:
+    """The lines of a table of a page."""
+    yield _line(header)
+    yield _line(["---"] * len(header))
+    yield from map(_line, rows)
 
 
 def _line(cells: Iterable[str]) -> str:

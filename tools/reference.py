@@ -47,7 +47,7 @@ TOPICS = (
         "book",
         "The book's own tools",
         "Data, scales, claims and figures of the chapters, and the slow, obvious versions that tests compare with.",
-        ("data", "scale", "claims", "plotting", "oracles"),
+        ("data", "scale", "claims", "plotting", "sliders", "oracles"),
     ),
 )
 

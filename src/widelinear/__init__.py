@@ -78,6 +78,7 @@ from widelinear.parameterization import normal_params, ntk_learning_rates, ntk_s
 from widelinear.rates import PowerLaw, power_law
 from widelinear.records import accuracy, relative_change, relative_distance, rmse
 from widelinear.rules import Flow, GradientDescent, HeavyBall, HeavyBallFlow, Rule
+from widelinear.sliders import Axis, slider
 from widelinear.span import rotate_into_span
 from widelinear.training import History, cross_entropy_loss, log_spaced_steps, mse_loss, train
 
@@ -85,6 +86,7 @@ __all__ = [
     "Activate",
     "Activation",
     "AvgPool",
+    "Axis",
     "Conv",
     "CriticalLearningRate",
     "Dense",
@@ -170,6 +172,7 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "slider",
     "softplus",
     "tanh",
     "taylor_expand",
