@@ -4,6 +4,7 @@ PYTHON ?= python3
 CHAPTER ?=
 SET ?=
 PICTURES ?=
+PROBLEMS ?=
 export WIDELINEAR_SET := $(SET)
 VENV := .venv
 READY := $(VENV)/ready
@@ -13,10 +14,10 @@ PAGES := $(wildcard chapters/[0-9]*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test lint types check book unit pages look wheel execute seeds cost refresh clean
+.PHONY: help reproduce test lint types check book unit pages look wheel execute seeds cost refresh assignments clean
 
 help:  ## List the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 reproduce: SCALE ?= smoke
 reproduce: $(READY)  ## Run the chapters, build the book, print the ledger: [SCALE=smoke|laptop|paper] [CHAPTER=01] [SET="name=value"]
@@ -76,6 +77,11 @@ refresh: $(READY)  ## Bring notebooks and texts together, run exactly the stale 
 	@$(RUN) tools.chapters execute --stale
 	@$(RUN) tools.chapters ledger
 	@$(RUN) tools.chapters front
+
+# Otter brings a hundred packages that nothing else here needs.
+assignments: $(READY)  ## Make student notebooks and autograders, grade the solutions and all wrong answers: [PROBLEMS=ps1]
+	@$(RUN) pip install --quiet --editable ".[book,grading]"
+	@$(RUN) tools.assignments --set "$(PROBLEMS)"
 
 clean:  ## Remove the environment and all that was built
 	rm -rf $(VENV) _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
