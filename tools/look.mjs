@@ -27,7 +27,7 @@ const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrom
 function findBrowser() {
   const places = process.env.PATH.split(delimiter).flatMap((folder) => BROWSERS.map((name) => join(folder, name)));
   const exists = (path) => { try { accessSync(path); return true; } catch { return false; } };
-  return process.env.CHROMIUM ?? places.find(exists);
+  return process.env.CHROMIUM || places.find(exists);
 }
 
 let sent = 0;
