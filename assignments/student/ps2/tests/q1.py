@@ -15,13 +15,11 @@ def test_a_linear_model(empirical_ntk, np):
 
 @test_case(points=1, hidden=False, 
     failure_message="Exchanging the inputs exchanges the outputs too, and as one matrix the kernel is positive semidefinite.")
-def test_symmetry(empirical_ntk, jax, jnp, wl, np):
+def test_symmetry(empirical_ntk, jax, jnp, np, wl):
     x = jnp.array(np.random.default_rng(2).normal(size=(5, 3)))
     net = wl.mlp(depth=2, width=8, outputs=2, activation=wl.erf, w_std=1.4, b_std=0.5)
     params = jax.jit(net.init)(jax.random.key(3), x)
-    kernel = empirical_ntk(net.apply, params, x, x[:3])
-    other = empirical_ntk(net.apply, params, x[:3], x)
-    assert jnp.allclose(kernel, other.transpose(1, 0, 3, 2))
-    square = empirical_ntk(net.apply, params, x, x).transpose(0, 2, 1, 3).reshape(10, 10)
-    assert jnp.linalg.eigvalsh(square).min() > -1e-09
+    kernel = np.array(empirical_ntk(net.apply, params, x, x))
+    assert np.allclose(kernel, kernel.transpose(1, 0, 3, 2))
+    assert np.linalg.eigvalsh(kernel.transpose(0, 2, 1, 3).reshape(10, 10)).min() > -1e-09
 
