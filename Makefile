@@ -43,14 +43,17 @@ book: $(READY)  ## Build the book from the stored outputs, with warnings as erro
 	@echo "== book: Jupyter Book"
 	@$(RUN) tools.chapters book
 
+# Most of the time of tests and of small pages is compilation: XLA is asked to try less hard.
+QUICK_TO_COMPILE = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=$(1)"
+
 unit: $(READY)  ## Unit tests and doctests
 	@echo "== unit: pytest"
-	@$(RUN) pytest -q -n 2
+	@$(call QUICK_TO_COMPILE,0) $(RUN) pytest -q -n 2
 
 # The options of pyproject.toml are for tests of the library; a notebook is code of its own.
 pages: $(READY)  ## Run every cell of every chapter at the smoke scale, and compare the verdicts with the stored ones
 	@echo "== pages: nbval at the smoke scale"
-	@WIDELINEAR_SCALE=smoke $(RUN) pytest -q -c /dev/null --rootdir . -p no:cacheprovider -n 2 --dist loadscope \
+	@$(call QUICK_TO_COMPILE,1) WIDELINEAR_SCALE=smoke $(RUN) pytest -q -c /dev/null --rootdir . -p no:cacheprovider -n 2 --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(PAGES)
 
 look: $(LOOK)/node_modules book  ## Open every page of the book in Chromium: axe, weight, sliders; needs npm: [CHAPTER=01] [PICTURES=yes]
