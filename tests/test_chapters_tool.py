@@ -11,6 +11,7 @@ import pytest
 
 from tools import ledger, reproducibility
 from tools.chapters import main
+from tools.estimate import Cost
 from tools.notebooks import read, write
 from widelinear.claims import Claim, Record, read_records
 
@@ -366,6 +367,11 @@ def test_the_cost_of_the_published_size_comes_into_the_ledger(root, capsys):
     assert capsys.readouterr().out == f"{PAGE}: traced to its end; nothing takes longer than seconds\n"
     assert main(["ledger"], root) == 0
     assert "- `paper`, the published size: traced to its end" in (root / "chapters" / "ledger.md").read_text()
+
+
+@pytest.mark.parametrize(("gigabytes", "fits"), [(79.0, "79 GB and fits 80"), (81.0, "81 GB and DOES NOT FIT 80")])
+def test_a_cost_says_whether_it_fits_one_gpu(gigabytes, fits):
+    assert ledger.cost_line(Cost(PAGE, 1, gigabytes, 1e15, "")).endswith(fits)
 
 
 def test_the_cost_of_a_page_that_changed_since_leaves_the_ledger(root, capsys):

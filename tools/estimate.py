@@ -25,6 +25,7 @@ from tools.operations import operations
 
 LIGHT = 3e10  # operations that are done here: a second or so
 GPU = 1e13  # operations in a second: half of what an A100 reaches without its tensor cores
+MEMORY = 80  # gigabytes of the same
 
 
 class Cost(NamedTuple):

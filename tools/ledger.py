@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from tools.estimate import GPU, Cost
+from tools.estimate import GPU, MEMORY, Cost
 from widelinear.claims import Claim, Record
 from widelinear.scale import SCALES
 from widelinear.tables import text_table
@@ -179,9 +179,11 @@ def cost_line(cost: Cost) -> str:
         return f"not traced to its end, stopped in {cost.stopped}"
     if not cost.programs:
         return "traced to its end; nothing takes longer than seconds"
+    fits = "fits" if cost.gigabytes < MEMORY else "DOES NOT FIT"
     return (
         f"traced to its end; {cost.programs} programs with {cost.operations:.2g} operations (double precision counts "
-        f"twice), {cost.hours:.2g} hours at {GPU:.0g} a second; the largest takes {cost.gigabytes:.2g} GB"
+        f"twice), {cost.hours:.2g} hours at {GPU:.0g} a second; the largest takes "
+        f"{cost.gigabytes:.2g} GB and {fits} {MEMORY}"
     )
 
 
