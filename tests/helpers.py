@@ -1,6 +1,10 @@
 """What several tests need: a close comparison that says where, the slope of a power law, a function without a hash."""
 
 import math
+import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 
@@ -40,3 +44,13 @@ class Unhashable:
 
     def __call__(self, *args):
         return self.function(*args)
+
+
+def on_eight_devices(script):
+    """What a script prints that runs in a process of its own, with eight virtual devices; other XLA flags stay."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    program = [sys.executable, "-c", textwrap.dedent(script)]
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout

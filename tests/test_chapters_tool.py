@@ -3,8 +3,12 @@
 A book of one small page is executed once; each test plants its fault in a copy.
 """
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -383,3 +387,59 @@ def test_the_cost_of_a_page_that_changed_since_leaves_the_ledger(root, capsys):
     assert "the published size:" not in (root / "chapters" / "ledger.md").read_text()
     main(["check"], root)
     assert f"TRACED BEFORE THE PAGE CHANGED: {PAGE};" in capsys.readouterr().out
+
+
+# In every Python process, kernels included: what our code writes, makes, moves or removes.
+WATCH = """\
+import os, sys
+log = os.open(os.environ["WATCH_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def ours(frame):
+    while frame and not frame.f_code.co_filename.startswith(tuple(os.environ["WATCH_CODE"].split(os.pathsep))):
+        frame = frame.f_back
+    return frame
+
+def note(event, args):
+    paths = ()
+    if event == "open":
+        opened = isinstance(args[0], (str, os.PathLike)) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        paths = args[:1] if opened else ()
+    elif event in ("os.mkdir", "os.remove", "os.rmdir"):
+        paths = args[:1] if args[-1] == -1 else ()  # otherwise inside of a folder that is being removed
+    elif event == "os.rename":
+        paths = args[:2]
+    if paths and ours(sys._getframe()):
+        for path in paths:
+            os.write(log, os.path.abspath(os.fspath(path)).encode() + b"\\n")
+
+sys.addaudithook(note)
+"""
+LONG_RUN = """\
+import jax.numpy as jnp, optax, widelinear as wl
+wl.train(lambda w, x: x @ w, jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.ones((1, 1)), optimizer=optax.sgd(0.1),
+    steps=[0, 9], record=lambda w: w, checkpoint=wl.scale.checkpoint_folder("run"))"""
+
+
+def test_nothing_is_written_outside_of_the_project_its_cache_and_scratch(root, tmp_path):
+    home, cache, scratch = (tmp_path / name for name in ("home", "cache", "scratch"))
+    for folder in (home, cache, scratch):
+        folder.mkdir()
+    (home / "sitecustomize.py").write_text(WATCH)
+    add_page(root, PAGE, LONG_RUN, CLAIM.format(bound=1.0))
+    verbs = "[['pair'], ['execute', '--scale', 'paper'], ['ledger'], ['front']]"
+    code = f"from pathlib import Path; from tools.chapters import main; [main(v, Path({str(root)!r})) for v in {verbs}]"
+    repository = Path(__file__).parents[1]
+    watched = {
+        "WATCH_LOG": str(home / "log"),
+        "WATCH_CODE": os.pathsep.join(f"{repository / part}{os.sep}" for part in ("src", "tools")),
+        "PYTHONPATH": os.pathsep.join(map(str, (home, repository / "src", repository))),
+        "XDG_CACHE_HOME": str(cache),
+        "TMPDIR": str(scratch),
+        **dict.fromkeys(("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"), str(scratch)),
+    }
+    subprocess.run([sys.executable, "-c", code], env=os.environ | watched, check=True, capture_output=True)
+    written = {Path(line) for line in (home / "log").read_text().splitlines()}
+    allowed = (root, cache / "widelinear", scratch)
+    assert not [str(path) for path in written if not any(path.is_relative_to(folder) for folder in allowed)]
+    assert all(any(path.is_relative_to(folder) for path in written) for folder in allowed[:2])
+    assert not [path for path in scratch.iterdir() if "widelinear" in path.name]

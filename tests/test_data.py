@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pooch
@@ -227,8 +228,30 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Dropping(Quiet):
+    """Breaks the first answer off in its middle; then sends what is asked for, or all if it can send no parts."""
+
+    asked: ClassVar[list[str | None]] = []
+    sends_parts = True
+
+    def do_GET(self):
+        whole = Path(self.translate_path(self.path)).read_bytes()
+        wanted = self.headers["Range"]
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.sends_parts else 0
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(whole) - begin))
+        self.end_headers()
+        self.wfile.write(whole[begin:] if len(self.asked) > 1 else whole[: len(whole) // 2])
+
+
 @pytest.fixture
-def site(small, tmp_path, monkeypatch):
+def handler():
+    return Quiet
+
+
+@pytest.fixture
+def site(small, tmp_path, monkeypatch, handler):
     """A server on this machine that takes the official ones' place, with an empty cache on this side; `()` stops it."""
     write_cifar10(tmp_path / "site" / CIFAR10)
     with tarfile.open(tmp_path / "site" / "cifar-10-binary.tar.gz", "w:gz") as tar:
@@ -236,8 +259,7 @@ def site(small, tmp_path, monkeypatch):
     write_mnist(tmp_path / "site" / "mnist")
     gzip_all(tmp_path / "site" / "mnist")
 
-    handler = functools.partial(Quiet, directory=tmp_path / "site")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=tmp_path / "site"))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
 
@@ -278,6 +300,32 @@ def test_a_download_shows_its_progress_on_stderr_only(site, read, capfd):
     captured = capfd.readouterr()
     assert "100%" in captured.err
     assert captured.out == ""
+
+
+class WithoutParts(Dropping):
+    sends_parts = False
+
+
+@pytest.mark.parametrize("handler", [Dropping, WithoutParts])
+def test_a_download_that_broke_off_goes_on_where_it_stopped(site, handler, tmp_path, monkeypatch):
+    monkeypatch.setattr(handler, "asked", [])
+    monkeypatch.setattr(data, "_CHUNK", 1000)
+    with pytest.raises(ConnectionError, match="goes on where this stopped"):
+        data.cifar10()
+    (part,) = (tmp_path / "cache" / "widelinear").iterdir()
+    assert part.name == "cifar-10-binary.tar.gz.part"
+    came = part.stat().st_size
+    assert came > 0
+    assert len(data.cifar10().x_train) == 5 * BATCH
+    assert handler.asked == [None, f"bytes={came}-"]
+
+
+def test_a_wrong_part_is_not_kept(site, tmp_path):
+    cache = tmp_path / "cache" / "widelinear"
+    cache.mkdir(parents=True)
+    (cache / "cifar-10-binary.tar.gz.part").write_bytes(b"not the beginning of that file")
+    assert len(data.cifar10().x_train) == 5 * BATCH  # this server sends all of it
+    assert not list(cache.glob("*.part"))
 
 
 def test_an_empty_widelinear_data_counts_as_unset(site, monkeypatch):

@@ -1,10 +1,7 @@
 """One device or eight: the same numbers. One process with eight virtual devices serves all checks."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from helpers import on_eight_devices
 
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np, optax, widelinear as wl
@@ -47,10 +44,7 @@ print(len(wl.empirical_ntk(net.apply, params, x[:8], mesh=eight).sharding.device
 
 @pytest.fixture(scope="module")
 def printed():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    ran = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.split()
+    return on_eight_devices(SCRIPT).split()
 
 
 WHAT = ("kernel", "blocks", "ensemble", "minibatches of a ResNet and its linearization", "full batch of an MLP and its")

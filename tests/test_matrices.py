@@ -1,17 +1,12 @@
 """Kernel matrices: blocks, halves and devices change nothing; precision; what is refused."""
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, on_eight_devices
 from hypothesis import strategies as st
 
 import widelinear as wl
@@ -100,10 +95,7 @@ ON_EIGHT_DEVICES = """
 
 
 def test_one_and_eight_devices_agree():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    program = [sys.executable, "-c", textwrap.dedent(ON_EIGHT_DEVICES)]
-    done = subprocess.run(program, env=os.environ | flags, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    on_eight_devices(ON_EIGHT_DEVICES)
 
 
 NEAR = {

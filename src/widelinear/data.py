@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32, Num, UInt8
 from numpy.typing import DTypeLike
 
+_CHUNK = 2**16  # bytes of a download that are written at once
 _CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR10_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -502,15 +504,41 @@ def _download(url: str, sha256: str, folder: Path) -> Path:
     """The file of `url` in `folder`: as it is there if its checksum is right, else downloaded; never half of it."""
     import pooch
 
-    downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=2**16)
+    name = url.rsplit("/")[-1]
+    downloader = functools.partial(_resume, folder / f"{name}.part")
     try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", url.rsplit("/")[-1], folder, downloader=downloader))
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, downloader=downloader))
     except (OSError, ValueError) as error:  # those of the network derive from OSError
         reason = type(error).__name__ if isinstance(error, OSError) else "what came has the wrong checksum"
         raise ConnectionError(
-            f"Cannot download {url} ({reason}): try again with a network, put the file of SHA-256 {sha256} into "
-            f"{folder}, or set WIDELINEAR_DATA to a folder that holds the unpacked data."
+            f"Cannot download {url} ({reason}): try again with a network, which goes on where this stopped; put the "
+            f"file of SHA-256 {sha256} into {folder}; or set WIDELINEAR_DATA to a folder that holds the unpacked data."
         ) from error
+
+
+def _resume(part: Path, url: str, target: str, pooch_: Any) -> None:
+    """Download to `target`, after what an earlier try left in `part`; if it fails, leave there what came."""
+    import pooch
+
+    with suppress(FileNotFoundError):
+        part.replace(target)  # of two processes, one gets it
+    try:
+        with open(target, "ab") as file:
+            here = file.tell()
+
+            def start_over_if_whole(response: Any, **_: Any) -> None:
+                if response.status_code in (200, 416):  # the server sends all of it, or has no more than is here
+                    file.truncate(0)
+
+            pooch.HTTPDownloader(
+                progressbar=True,
+                chunk_size=_CHUNK,
+                headers={"Range": f"bytes={here}-"} if here else {},
+                hooks={"response": start_over_if_whole},
+            )(url, file, pooch_)
+    except BaseException:
+        Path(target).replace(part)
+        raise
 
 
 def _unpack(archive: Path, folder: Path) -> None:
