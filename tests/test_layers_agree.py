@@ -12,7 +12,7 @@ import widelinear as wl
 from widelinear import activations, layers, nets
 from widelinear.activations import Activation
 
-WIDTHS = [16, 32, 64, 128, 256]
+WIDTHS = [16, 64, 256]
 DRAWS = 64
 STANDARD = {"parameterization": "standard"}
 
