@@ -1,4 +1,4 @@
-"""What several tests need: a close comparison that says where, the slope of a power law, a function without a hash."""
+"""What several tests need: a close comparison that says where, a power law's slope, an odd function, eight devices."""
 
 import math
 import os

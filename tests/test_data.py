@@ -239,6 +239,9 @@ class Dropping(Quiet):
         wanted = self.headers["Range"]
         self.asked.append(wanted)
         begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.sends_parts else 0
+        if begin >= len(whole):
+            self.send_error(416)
+            return
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(whole) - begin))
         self.end_headers()
@@ -325,6 +328,20 @@ def test_a_wrong_part_is_not_kept(site, tmp_path):
     cache.mkdir(parents=True)
     (cache / "cifar-10-binary.tar.gz.part").write_bytes(b"not the beginning of that file")
     assert len(data.cifar10().x_train) == 5 * BATCH  # this server sends all of it
+    assert not list(cache.glob("*.part"))
+
+
+@pytest.mark.parametrize("handler", [Dropping])
+@pytest.mark.parametrize(("part", "reason"), [(b"not its beginning", "wrong checksum"), (None, "HTTPError")])
+def test_a_part_that_cannot_go_on_costs_one_try(site, handler, part, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(handler, "asked", [None])  # nothing breaks off
+    cache = tmp_path / "cache" / "widelinear"
+    cache.mkdir(parents=True)
+    whole = (tmp_path / "site" / "cifar-10-binary.tar.gz").read_bytes()
+    (cache / "cifar-10-binary.tar.gz.part").write_bytes(part or whole)  # of the whole, no more can be had
+    with pytest.raises(ConnectionError, match=reason):
+        data.cifar10()
+    assert len(data.cifar10().x_train) == 5 * BATCH
     assert not list(cache.glob("*.part"))
 
 
