@@ -351,10 +351,11 @@ def test_an_empty_widelinear_data_counts_as_unset(site, monkeypatch):
 
 
 @pytest.mark.parametrize("read", [data.cifar10, data.mnist])
-def test_without_a_network_one_sentence_says_what_to_do(site, read):
+def test_without_a_network_one_sentence_says_what_to_do_and_no_empty_part_is_left(site, tmp_path, read):
     site()
     with pytest.raises(ConnectionError, match=r"^Cannot download http.*\(ConnectionError\): .* WIDELINEAR_DATA .*\.$"):
         read()
+    assert not list((tmp_path / "cache").rglob("*.part"))
 
 
 @pytest.fixture

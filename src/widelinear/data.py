@@ -153,7 +153,7 @@ def cifar10() -> Dataset:
     Example:
         >>> import os
         >>> from widelinear import data
-        >>> if "WIDELINEAR_DATA" in os.environ:  # else this line would download 162 MB
+        >>> if os.environ.get("WIDELINEAR_DATA"):  # else this line would download 162 MB
         ...     assert data.cifar10().x_train.shape == (50_000, 32, 32, 3)
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
@@ -183,7 +183,7 @@ def mnist() -> Dataset:
     Example:
         >>> import os
         >>> from widelinear import data
-        >>> if "WIDELINEAR_DATA" in os.environ:  # else this line would download 12 MB
+        >>> if os.environ.get("WIDELINEAR_DATA"):  # else this line would download 12 MB
         ...     assert data.mnist().x_train.shape == (60_000, 28, 28, 1)
 
     Source: LeCun, Cortes and Burges, "The MNIST database", "File formats" (yann.lecun.com/exdb/mnist, offline).
@@ -537,7 +537,8 @@ def _resume(part: Path, url: str, target: str, pooch_: Any) -> None:
                 hooks={"response": start_over_if_whole},
             )(url, file, pooch_)
     except BaseException:
-        Path(target).replace(part)
+        if Path(target).stat().st_size:
+            Path(target).replace(part)
         raise
 
 
