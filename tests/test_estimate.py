@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 
+import widelinear as wl
 from tools import estimate as estimates
 from tools.notebooks import write
 from tools.operations import operations
@@ -39,6 +40,13 @@ def test_a_convolution():
 
 def product_loop(a, first, count):
     return jax.lax.fori_loop(first, first + count, lambda _, b: a @ b, a)
+
+
+def test_counting_calls_nothing():
+    def asks(count):
+        return jax.pure_callback(pytest.fail, jax.ShapeDtypeStruct((), jnp.int32), count)
+
+    assert counted(asks, np.int32(1)) == 1
 
 
 @pytest.mark.parametrize("steps", [0, 1, 9])
@@ -121,3 +129,9 @@ def test_in_a_process_of_its_own_programs_of_the_library_are_not_called_either(p
     cost = estimates.estimate_apart(page(kernel))
     assert cost.stopped == ""
     assert cost.operations > estimates.LIGHT
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 1, 1), (5, 5, 3, 3)])
+def test_the_stand_in_for_a_kernel_is_symmetric_and_positive_definite(shape):
+    kernel = estimates._stand_ins(jax.ShapeDtypeStruct(shape, np.float64), [], seed=0)
+    wl.modes(kernel if len(shape) == 2 else wl.flatten_outputs(kernel))  # refuses others

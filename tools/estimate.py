@@ -140,13 +140,23 @@ def _prepared(page: Path, found: list[tuple[float, float]]) -> Iterator[None]:
 
 
 def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
-    """Arguments where they have the shapes of the results, as parameters have; else numbers between 1/2 and 1."""
+    """Arguments where they have the shapes of the results, as parameters have; else numbers."""
     leaves, structure = jax.tree.flatten(outputs)
     if list(map(_kind, leaves)) == list(map(_kind, arguments[: len(leaves)])):
         return jax.tree.unflatten(structure, arguments[: len(leaves)])
     rng = np.random.default_rng(seed)
-    drawn = [jax.numpy.asarray(rng.uniform(0.5, 1.0, leaf.shape).astype(leaf.dtype)) for leaf in leaves]
-    return jax.tree.unflatten(structure, drawn)
+    return jax.tree.unflatten(structure, [jax.numpy.asarray(_drawn(rng, leaf)) for leaf in leaves])
+
+
+def _drawn(rng: np.random.Generator, leaf: Any) -> np.ndarray:
+    """Numbers; where their shape is that of a kernel of inputs with themselves, symmetric and positive definite."""
+    values = rng.uniform(0.5, 1.0, leaf.shape)
+    n, k = (*leaf.shape, 1)[0], 1 if len(leaf.shape) == 2 else (1, *leaf.shape)[-1]
+    if leaf.shape in ((n, n), (n, n, k, k)):
+        square = values.reshape(n, n, k, k)
+        identity = np.eye(n)[:, :, None, None] * np.eye(k)
+        values = (identity + (square + square.transpose(1, 0, 3, 2)) / (2 * n * k)).reshape(leaf.shape)
+    return values.astype(leaf.dtype)
 
 
 def _fitted(sizes: Any, values: Any, *others: Any) -> Any:

@@ -41,7 +41,8 @@ def _count(jaxpr: Jaxpr, arguments: Sequence[Any]) -> float:
         values = [_integers(v.val) if isinstance(v, Literal) else known.get(v) for v in eqn.invars]
         inside = list(_programs(eqn.params))
         total += _of_programs(eqn, inside, values) if inside else _of_one(eqn)
-        if not inside and not eqn.effects and values and all(value is not None for value in values):
+        pure = not eqn.effects and "callback" not in eqn.primitive.name  # a callback may refuse what it gets
+        if not inside and pure and values and all(value is not None for value in values):
             found = eqn.primitive.bind(*values, **eqn.params)
             results = found if eqn.primitive.multiple_results else [found]
             known |= {var: np.asarray(value) for var, value in zip(eqn.outvars, results, strict=True)}
