@@ -131,7 +131,8 @@ def test_in_a_process_of_its_own_programs_of_the_library_are_not_called_either(p
     assert cost.operations > estimates.LIGHT
 
 
-@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 1, 1), (5, 5, 3, 3)])
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 1, 1), (5, 5, 3, 3), (8, 5, 3, 3)])
 def test_the_stand_in_for_a_kernel_is_symmetric_and_positive_definite(shape):
     kernel = estimates._stand_ins(jax.ShapeDtypeStruct(shape, np.float64), [], seed=0)
-    wl.modes(kernel if len(shape) == 2 else wl.flatten_outputs(kernel))  # refuses others
+    assert kernel.shape == shape
+    wl.modes(kernel if len(shape) == 2 else wl.flatten_outputs(kernel[:5]))  # refuses others

@@ -149,14 +149,21 @@ def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
 
 
 def _drawn(rng: np.random.Generator, leaf: Any) -> np.ndarray:
-    """Numbers; where their shape is that of a kernel of inputs with themselves, symmetric and positive definite."""
-    values = rng.uniform(0.5, 1.0, leaf.shape)
-    n, k = (*leaf.shape, 1)[0], 1 if len(leaf.shape) == 2 else (1, *leaf.shape)[-1]
-    if leaf.shape in ((n, n), (n, n, k, k)):
-        square = values.reshape(n, n, k, k)
-        identity = np.eye(n)[:, :, None, None] * np.eye(k)
-        values = (identity + (square + square.transpose(1, 0, 3, 2)) / (2 * n * k)).reshape(leaf.shape)
+    """Numbers between 1/2 and 1; or a kernel, where the shape is that of one."""
+    match leaf.shape:
+        case (rows, columns, k, also_k) if k == also_k:
+            values = _kernel(rng, max(rows, columns), k)[:rows, :columns]
+        case (n, also_n) if n == also_n:
+            values = _kernel(rng, n, 1)[:, :, 0, 0]
+        case _:
+            values = rng.uniform(0.5, 1.0, leaf.shape)
     return values.astype(leaf.dtype)
+
+
+def _kernel(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
+    """Symmetric and positive definite, of n inputs with themselves, for k outputs."""
+    square = rng.uniform(0.5, 1.0, (n, n, k, k))
+    return np.eye(n)[:, :, None, None] * np.eye(k) + (square + square.transpose(1, 0, 3, 2)) / (2 * n * k)
 
 
 def _fitted(sizes: Any, values: Any, *others: Any) -> Any:
