@@ -65,6 +65,7 @@ def write_tables(path, mark, *tables):
 def draw(rows, path):
     """CPU time of both as multiples of the floor, case by case."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(figsize=(8, 0.3 * len(rows) + 1.2), layout="constrained")
     for place, row in enumerate(reversed(rows)):
@@ -75,6 +76,9 @@ def draw(rows, path):
         axes.scatter(times[1], place, color="C1", marker="s", label=THEIRS if place == 0 else None, zorder=2)
     axes.set_yticks(range(len(rows)), [row["case"]["name"] for row in reversed(rows)], fontsize=7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.axvline(1, color="black", lw=0.8)
     axes.set_xlabel("CPU time, as a multiple of the machine's floor")
     figure.legend(loc="outside upper right", ncols=2, fontsize=8, frameon=False)
