@@ -140,7 +140,7 @@ def _prepared(page: Path, found: list[tuple[float, float]]) -> Iterator[None]:
 
 
 def _stand_ins(outputs: Any, arguments: list[Any], seed: int) -> Any:
-    """Arguments where they have the shapes of the results, as parameters have; else numbers."""
+    """Arguments where they have the shapes of the results, as parameters have; else what is drawn."""
     leaves, structure = jax.tree.flatten(outputs)
     if list(map(_kind, leaves)) == list(map(_kind, arguments[: len(leaves)])):
         return jax.tree.unflatten(structure, arguments[: len(leaves)])
@@ -152,18 +152,20 @@ def _drawn(rng: np.random.Generator, leaf: Any) -> np.ndarray:
     """Numbers between 1/2 and 1; or a kernel, where the shape is that of one."""
     match leaf.shape:
         case (rows, columns, k, also_k) if k == also_k:
-            values = _kernel(rng, max(rows, columns), k)[:rows, :columns]
+            values = _kernel(rng, rows, columns, k)
         case (n, also_n) if n == also_n:
-            values = _kernel(rng, n, 1)[:, :, 0, 0]
+            values = _kernel(rng, n, n, 1)[:, :, 0, 0]
         case _:
             values = rng.uniform(0.5, 1.0, leaf.shape)
     return values.astype(leaf.dtype)
 
 
-def _kernel(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
-    """Symmetric and positive definite, of n inputs with themselves, for k outputs."""
-    square = rng.uniform(0.5, 1.0, (n, n, k, k))
-    return np.eye(n)[:, :, None, None] * np.eye(k) + (square + square.transpose(1, 0, 3, 2)) / (2 * n * k)
+def _kernel(rng: np.random.Generator, rows: int, columns: int, k: int) -> np.ndarray:
+    """Of inputs with the first of them, for k outputs; with themselves it is symmetric and positive definite."""
+    n = max(rows, columns)
+    each = rng.uniform(0.5, 1.0, (n, k)) / (2 * n * k)
+    identity = np.eye(rows, columns)[:, :, None, None] * np.eye(k)
+    return identity + each[:rows, None, :, None] + each[None, :columns, None, :]
 
 
 def _fitted(sizes: Any, values: Any, *others: Any) -> Any:
