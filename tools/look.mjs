@@ -63,20 +63,25 @@ async function look(name, width) {
   const inMode = {};
   for (const colorScheme of MODES) {
     await page.emulateMedia({ colorScheme });
+    const followed = await follows(page, colorScheme);
     const path = `${name.slice(9, -5).replace("/", "-")}-${width}-${colorScheme}.png`;
     if (pictures) await page.screenshot({ path, fullPage: true });
-    inMode[colorScheme] = await page.evaluate(inspect, { mode: colorScheme, tags: WCAG });
+    inMode[colorScheme] = [...(followed ? [] : [`is not ${colorScheme}`]), ...(await page.evaluate(inspect, WCAG))];
   }
   await context.close();
   return MODES.map((mode) => ({ width, mode, loaded, faults: [...faults, ...inMode[mode]] }));
 }
 
+/** Whether the page takes on the mode. Its script hears of a mode with the next frame, late on a busy machine. */
+const follows = (page, mode) => page
+  .waitForFunction((theme) => document.documentElement.dataset.theme === theme, mode, { timeout: 10_000 })
+  .then(() => true, () => false);
+
 /** Runs in the page: what is wrong with it as it stands. */
-async function inspect({ mode, tags }) {
+async function inspect(tags) {
   const wider = document.documentElement.scrollWidth - innerWidth;
   const { violations } = await window.axe.run({ runOnly: tags, resultTypes: ["violations"] });
   return [
-    ...(document.documentElement.dataset.theme === mode ? [] : [`is not ${mode}`]),
     ...(wider > 0 ? [`${wider} px wider than the screen`] : []),
     ...violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join("; ")}`),
   ];
