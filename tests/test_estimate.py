@@ -135,4 +135,26 @@ def test_in_a_process_of_its_own_programs_of_the_library_are_not_called_either(p
 def test_the_stand_in_for_a_kernel_is_symmetric_and_positive_definite(shape):
     kernel = estimates._stand_ins(jax.ShapeDtypeStruct(shape, np.float64), [], seed=0)
     assert kernel.shape == shape
-    wl.modes(kernel if len(shape) == 2 else wl.flatten_outputs(kernel[:5]))  # refuses others
+    of = wl.modes(kernel if len(shape) == 2 else wl.flatten_outputs(kernel[:5]))  # refuses others
+    assert 0.3 < of.rates[-1] < 1.5
+    assert of.rates[-2] == pytest.approx(1 / shape[0])
+
+
+def test_stand_ins_for_fewer_inputs_are_the_first_rows_of_those_for_more():
+    few, many = (estimates._stand_ins(jax.ShapeDtypeStruct((n, 3, 2), np.float32), [], seed=7) for n in (4, 6))
+    assert (few == many[:4]).all()
+
+
+def test_a_matrix_of_zeros_that_is_to_be_filled_is_no_stand_in():
+    zeros, params = jnp.zeros((4, 4)), jnp.ones((4, 4))
+    filled, kept = (estimates._stand_ins(jax.typeof(a), [a], seed=0) for a in (zeros, params))
+    assert jnp.linalg.eigvalsh(filled)[0] > 0.1
+    assert kept is params
+
+
+def test_training_at_a_rate_that_only_suits_stand_ins_does_not_stop_a_page(page):
+    train = "import jax.numpy as jnp, numpy as np, optax, widelinear as wl\nx = jnp.eye(2)\n"
+    train += "options = {'optimizer': optax.sgd(1e9), 'steps': range(99), 'record': lambda w: w}\n"
+    train += "run = wl.train(lambda w, x: x @ w, x, x, x - 1, **options)\n"
+    train += "assert not jnp.isfinite(run.records).all()\nwl.power_law(np.arange(1, 3), run.records[-1])"
+    assert estimates.estimate(page(train)).stopped == ""

@@ -135,6 +135,8 @@ def _prepared(page: Path, found: list[tuple[float, float]]) -> Iterator[None]:
         # Or a long run would be called in many short pieces.
         changed.enter_context(mock.patch("widelinear.training.SECONDS_PER_CHUNK", 1e9))
         changed.enter_context(mock.patch("widelinear.power_law", _fitted))
+        # A GPU's loops hold convolutions, where a CPU's hold nine copies of every image.
+        changed.enter_context(mock.patch("widelinear.layers.by_patches", return_value=False))
         for module in ("training", "members"):  # rates that are right for stand-ins need not be right for networks
             changed.enter_context(mock.patch(f"widelinear.{module}._check_finite"))
         changed.enter_context(contextlib.chdir(page.parent))

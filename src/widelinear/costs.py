@@ -4,11 +4,11 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Float
 
 from widelinear.linearize import Apply, Params
 from widelinear.structured import (
     CHUNK_BYTES,
+    Directions,
     OuterProducts,
     Pairing,
     contraction,
@@ -61,7 +61,7 @@ def cheapest(costs: dict[Method, Cost], memory: float) -> Method:
 
 
 def method_costs(
-    apply: Apply, params: Params, x1: Any, x2: Any | None, directions: Float[Array, "q k"], pairing: Pairing
+    apply: Apply, params: Params, x1: Any, x2: Any | None, directions: Directions, pairing: Pairing
 ) -> dict[Method, Cost]:
     """The cost of each method, for given combinations of outputs; nothing is computed.
 

@@ -14,7 +14,15 @@ from widelinear.costs import Cost, Method, cheapest, method_costs
 from widelinear.linearize import Apply, Params
 from widelinear.models import frozen, output_shape
 from widelinear.progress import progress
-from widelinear.structured import OuterProducts, Pairing, Plan, kernel_contribution, plan_gradients, planned_gradients
+from widelinear.structured import (
+    Directions,
+    OuterProducts,
+    Pairing,
+    Plan,
+    kernel_contribution,
+    plan_gradients,
+    planned_gradients,
+)
 
 Outputs = str | int
 _Kernel = Float[Array, "n1 n2 ..."]
@@ -256,15 +264,15 @@ def ntk_cost(
     return method_costs(apply, params, x1, x2, directions, pairing)
 
 
-def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[Array, "q k"], Pairing]:
+def _directions(output: jax.ShapeDtypeStruct, outputs: Outputs) -> tuple[Float[np.ndarray, "q k"], Pairing]:
     """Which combinations of outputs are differentiated, and how they are paired."""
     number = output.shape[1]
-    identity = jnp.asarray(np.eye(number, dtype=output.dtype))
+    identity = np.eye(number, dtype=output.dtype)
     if outputs in ("full", "diagonal", "mean"):
         pairings: dict[str | int, Pairing] = {"full": "full", "diagonal": "diagonal", "mean": "trace"}
         return identity, pairings[outputs]
     if outputs == "pseudo":
-        return jnp.full((1, number), number**-0.5, output.dtype), "trace"
+        return np.full((1, number), number**-0.5, output.dtype), "trace"
     if isinstance(outputs, int) and 0 <= outputs < number:
         return identity[outputs : outputs + 1], "trace"
     raise ValueError(
@@ -338,7 +346,7 @@ def _structured(
     params: Params,
     x1: Float[Array, "n1 ..."],
     x2: Float[Array, "n2 ..."] | None,
-    directions: Float[Array, "q k"],
+    directions: Directions,
     pairing: Pairing,
     names: tuple[str, ...] | None = None,
 ) -> Any:
@@ -367,7 +375,7 @@ def _at_once(
     apply: Apply,
     params: Params,
     xs: list[Array],
-    directions: Float[Array, "q k"],
+    directions: Directions,
     pairing: Pairing,
     plan: Plan,
     names: tuple[str, ...] | None,
@@ -407,7 +415,7 @@ def _jacobian(
     params: Params,
     x1: Float[Array, "n1 ..."],
     x2: Float[Array, "n2 ..."] | None,
-    directions: Float[Array, "q k"],
+    directions: Directions,
     pairing: Pairing,
 ) -> _Kernel:
     """Explicit gradients at all inputs, contracted parameter by parameter."""
@@ -429,7 +437,7 @@ def _vector_products(
     params: Params,
     x1: Float[Array, "n1 ..."],
     x2: Float[Array, "n2 ..."] | None,
-    directions: Float[Array, "q k"],
+    directions: Directions,
     pairing: Pairing,
 ) -> _Kernel:
     """One input of `x2` after the other: its gradients are pushed forward through all of `x1`."""
@@ -442,7 +450,7 @@ def _vector_products(
     return jnp.moveaxis(jax.lax.map(column, x1 if x2 is None else x2), 0, 1)
 
 
-def _gradients(apply: Apply, params: Params, x: Float[Array, "..."], directions: Float[Array, "q k"]) -> Params:
+def _gradients(apply: Apply, params: Params, x: Float[Array, "..."], directions: Directions) -> Params:
     """Explicit gradients at one example, in every direction."""
     _, pull_back = jax.vjp(lambda p: apply(p, x[None])[0], params)
     return jax.vmap(pull_back)(directions)[0]

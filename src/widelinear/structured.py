@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import opt_einsum
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
@@ -30,6 +31,7 @@ from jaxtyping import Array, Float
 from widelinear.linearize import Apply, Params
 
 Atom = Any  # a variable of a traced program, or a constant in it
+Directions = Float[Array | np.ndarray, "q k"]  # combinations of outputs
 Pairing = Literal["full", "diagonal", "trace"]
 
 CONTRACTIONS = {
@@ -63,7 +65,7 @@ class OuterProducts(NamedTuple):
 
 
 def parameter_gradients(
-    apply: Apply, params: Params, x: Float[Array, "n ..."], directions: Float[Array, "q k"]
+    apply: Apply, params: Params, x: Float[Array, "n ..."], directions: Directions
 ) -> list[OuterProducts]:
     r"""Gradients of combinations of outputs at every example, parameter by parameter.
 
@@ -97,7 +99,7 @@ def parameter_gradients(
         ]
 
     in_all_directions = jax.vmap(one, in_axes=(None, 0), out_axes=(None, 0))
-    inputs, cotangents = jax.vmap(in_all_directions, in_axes=(0, None))(x, directions)
+    inputs, cotangents = jax.vmap(in_all_directions, in_axes=(0, None))(x, jnp.asarray(directions))
     return [OuterProducts(*factors) for factors in zip(inputs, cotangents, strict=True)]
 
 
@@ -147,7 +149,7 @@ def plan_gradients(apply: Apply, params: Params, xs: Sequence[Any], directions: 
 
 
 def planned_gradients(
-    apply: Apply, params: Params, x: Float[Array, "n ..."], directions: Float[Array, "q k"], plan: Plan
+    apply: Apply, params: Params, x: Float[Array, "n ..."], directions: Directions, plan: Plan
 ) -> list[OuterProducts]:
     """Gradients as from `parameter_gradients`, written out where the plan says so.
 
