@@ -226,7 +226,7 @@ def dual_coefficients(
     network (`tests/test_dynamics.py`).
     """
     of = modes(ntk)
-    return _times_first(jnp.tensordot(of.vectors, _learnt(of, residual, time, rule), axes=1), time)
+    return _times_first(of.vectors, _learnt(of, residual, time, rule), time)
 
 
 def predict(
@@ -272,7 +272,8 @@ def predict(
     _check_outputs("f0_test", f0_test, (len(kernel), residual.shape[1]))
     if not isinstance(ntk_test, Projected):
         learnt = jnp.tensordot(of.vectors, learnt, axes=1)
-    return _times_first(f0_test[:, None] + jnp.tensordot(kernel, learnt, axes=1), time)
+    change = _times_first(kernel, learnt, time)
+    return jnp.broadcast_to(f0_test, change.shape) + change
 
 
 def response(ntk_test: TestKernel, ntk: TrainKernel, time: Time, rule: Rule = FLOW) -> Float[Array, "*t m n"]:
@@ -399,10 +400,10 @@ def _learnt(of: Modes, residual: Float[Array, "r k"], time: Time, rule: Rule) ->
     return filters[:, :, None] * (vectors.T @ residual)[:, None, :]
 
 
-def _times_first(values: Float[Array, "n t k"], time: Time) -> Float[Array, "*t n k"]:
-    """From one axis of times in the middle to the axes of `time` in front."""
-    n, _, k = values.shape
-    return jnp.moveaxis(values, 1, 0).reshape(*jnp.shape(time), n, k)
+def _times_first(matrix: Float[Array, "q n"], values: Float[Array, "n t k"], time: Time) -> Float[Array, "*t q k"]:
+    """A matrix times values with one axis of times in the middle; then with the axes of `time` in front."""
+    products = jnp.einsum("qn,ntk->tqk", matrix, values)
+    return products.reshape(*jnp.shape(time), *products.shape[1:])
 
 
 def _check_square(ntk: Float[Array, "..."]) -> None:
