@@ -40,7 +40,7 @@ CONTRACTIONS = {
     "trace": "asi,bti,aqso,bqto->ab",
 }
 GRAMS_FIRST: list[tuple[int, ...]] = [(0, 1), (0, 1), (0, 1)]
-CHUNK_BYTES = 2**26  # inputs and cotangents of this size are held at a time where gradients are written out
+CHUNK_BYTES = 2**24  # inputs and cotangents held at a time where gradients are written out: what caches hold
 CALLS = {"jit", "pjit", "closed_call", "remat2", "checkpoint"}  # names of operations that hold a program to be run
 REARRANGEMENTS = frozenset({"transpose", "reshape", "squeeze", "neg", "copy"})  # these keep inner products of gradients
 
