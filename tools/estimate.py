@@ -172,7 +172,7 @@ def _drawn(rng: np.random.Generator, leaf: Any) -> np.ndarray:
             values = _kernel(rng, n, n, 1)[:, :, 0, 0]
         case _:
             values = rng.uniform(0.5, 1.0, leaf.shape)
-    return values.astype(leaf.dtype)
+    return values.astype(leaf.dtype, copy=False)
 
 
 def _kernel(rng: np.random.Generator, rows: int, columns: int, k: int) -> np.ndarray:
