@@ -158,3 +158,9 @@ def test_training_at_a_rate_that_only_suits_stand_ins_does_not_stop_a_page(page)
     train += "run = wl.train(lambda w, x: x @ w, x, x, x - 1, **options)\n"
     train += "assert not jnp.isfinite(run.records).all()\nwl.power_law(np.arange(1, 3), run.records[-1])"
     assert estimates.estimate(page(train)).stopped == ""
+
+
+def test_convolutions_are_counted_as_on_a_gpu_which_copies_no_patches(page):
+    traced = "from widelinear import layers, windows\nwith windows.convolutions_in_a_loop():\n"
+    traced += "    assert windows.by_patches()  # as everywhere on a CPU\n    assert not layers.by_patches()"
+    assert estimates.estimate(page(traced)).stopped == ""
