@@ -16,19 +16,22 @@ from figure import draw, speed_table, table, write_tables
 HERE = Path(__file__).parent
 RECORD = HERE.parent / "results" / "benchmarks" / "finite_networks.json"
 PIXELS, OUTPUTS = 3072, 10
+OURS, THEIRS, BY_HAND = "widelinear", "neural-tangents", "by hand"
 
 
 def dense_params(width, depth, inputs=PIXELS, outputs=OUTPUTS):
     return (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
 
 
-def dense_kernel(width, n, goal):
+def dense_kernel(width, n, goal, sides=None):
     """Floor: the network, its derivatives layer by layer, and half of every Gram matrix of inputs and cotangents."""
     forward = 2 * n * (PIXELS * width + 2 * width**2 + width * OUTPUTS)
     backward = 2 * n * OUTPUTS * (2 * width**2 + width * OUTPUTS)
     grams = n**2 * (PIXELS + 3 * width) + (n * OUTPUTS) ** 2 * 3 * width
+    sides = sides or [OURS, THEIRS]
     return {
-        "name": f"tangent kernel, 10 outputs, 3 × {width} network, {n} inputs",
+        "name": f"tangent kernel, 10 outputs, 3 × {width} network, {n} inputs"
+        + (", written out by hand" if BY_HAND in sides else ""),
         "kind": "tangent kernel",
         "net": "fc",
         "depth": 3,
@@ -36,6 +39,7 @@ def dense_kernel(width, n, goal):
         "outputs": OUTPUTS,
         "shape": [n, PIXELS],
         "method": "structured",
+        "sides": sides,
         "goal": goal,
         "flops": forward + backward + grams,
         "bytes": 4 * (2 * dense_params(width, 3) + n * PIXELS + (n * OUTPUTS) ** 2),
@@ -125,7 +129,7 @@ def members(loop, goal, count=8, steps=500):
         "steps": steps,
         "rate": 0.1,
         "loop": loop,
-        "sides": ["widelinear", "by hand"],
+        "sides": [OURS, BY_HAND],
         "goal": goal,
         "flops": count * steps * 2 * 3 * 16 * params,
         "bytes": 0,
@@ -151,9 +155,9 @@ def monte_carlo(kernel, n, goal, samples=20):
     }
 
 
-OURS, THEIRS = "widelinear", "neural-tangents"
 CASES = [
-    dense_kernel(512, 32, 0.5),
+    dense_kernel(512, 32, 0.6),
+    dense_kernel(512, 32, None, [BY_HAND, THEIRS]),
     dense_kernel(512, 128, 0.5),
     dense_kernel(2048, 128, 0.7),
     image_kernel("cnn", 16, "jacobian", 1.0),
@@ -163,14 +167,14 @@ CASES = [
     steps("the same in minibatches", [OURS, f"{OURS}, network"], 256, 1.64),  # five products with a weight, not three
     steps("their linearization, their network", [THEIRS, f"{THEIRS}, network"], None, None),
     steps("our linearization, theirs", [OURS, THEIRS], None, 1.0, ("linearized", "linearized")),
-    trajectories(1, 0.7),
-    trajectories(10, 0.7),
-    ensemble(0.6),
+    trajectories(1, 0.7),  # two products of three
+    trajectories(10, 0.75),  # and a copy with the times in front, a tenth of a product
+    ensemble(0.65),  # two products for each time, not four, and equal eigendecompositions
     members("compiled loops", 1.0),
     members("compiled steps", 1.0),
     members("wl.train", 1.0),
-    monte_carlo("nngp", 128, 0.6),
-    monte_carlo("ntk", 32, 0.6),
+    monte_carlo("nngp", 128, "generators"),
+    monte_carlo("ntk", 32, "generators"),
 ]
 CASES = [{"dtype": "float32", "rtol": 1e-3} | case for case in CASES]
 
@@ -190,7 +194,7 @@ def agree(case, ours, theirs):
 def contenders_for(case, peer):
     """One command for each side of the case."""
     ours, theirs = (sys.executable, HERE / "finite_ours.py"), (peer, HERE / "finite_theirs.py")
-    commands = {OURS: ours, THEIRS: theirs, "by hand": (sys.executable, HERE / "finite_by_hand.py")}
+    commands = {OURS: ours, THEIRS: theirs, BY_HAND: (sys.executable, HERE / "finite_by_hand.py")}
     models = case.get("models", [None, None])
     return {
         side: (*commands[side.split(",")[0]], {"model": model})

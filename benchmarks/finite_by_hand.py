@@ -1,10 +1,10 @@
-"""An ensemble as one would train it by hand: one network after the other."""
+"""By hand: an ensemble trained one network after the other, and the tangent kernel of a dense network by layers."""
 
 import jax
 import jax.numpy as jnp
 import optax
 from duel import drawn, serve
-from finite_ours import network
+from finite_ours import SCALES, network, with_params
 
 import widelinear as wl
 
@@ -71,7 +71,37 @@ def by_train(case, net, x, y):
 LOOPS = {"compiled loops": by_compiled_loops, "compiled steps": by_compiled_steps, "wl.train": by_train}
 
 
+def tangent_kernel(case):
+    """Of a ReLU network: forward, the cotangents of every layer back, and a product of two Gram matrices for each."""
+    x = jnp.asarray(drawn("float32", case["shape"])[0])
+    params = with_params(case, x)[1]["params"]
+
+    @jax.jit
+    def kernel(params, x):
+        weights = [layer["w"] * SCALES["w_std"] / len(layer["w"]) ** 0.5 for layer in params.values()]
+        inputs, active = [x], []
+        for w, layer in zip(weights[:-1], params.values(), strict=False):
+            h = inputs[-1] @ w + SCALES["b_std"] * layer["b"]
+            active.append(h > 0)
+            inputs.append(jnp.maximum(h, 0))
+        n, k = len(x), case["outputs"]
+        cotangents, total = jnp.broadcast_to(jnp.eye(k), (n, k, k)), 0.0
+        for number in reversed(range(len(weights))):
+            rows = cotangents.reshape(n * k, -1)
+            gram = (
+                SCALES["w_std"] ** 2 / len(weights[number]) * (inputs[number] @ inputs[number].T) + SCALES["b_std"] ** 2
+            )
+            total += gram[:, None, :, None] * (rows @ rows.T).reshape(n, k, n, k)
+            if number:
+                cotangents = (rows @ weights[number].T).reshape(n, k, -1) * active[number - 1][:, None]
+        return total.transpose(0, 2, 1, 3)
+
+    return lambda: [kernel(params, x)]
+
+
 def build(case):
+    if case["kind"] == "tangent kernel":
+        return tangent_kernel(case)
     x, y = map(jnp.asarray, drawn("float32", (16, 16), (16, 1)))
     return LOOPS[case["loop"]](case, network(case), x, y)
 

@@ -228,7 +228,7 @@ def _posterior(
 
 def _mean(of: Modes, filters: Float[Array, "t n"], projected: Float[Array, "m n"], y: Array) -> Float[Array, "t m k"]:
     """The kernel in its modes, filtered, on the targets."""
-    columns = filters.T[:, :, None] * (of.vectors.T @ y)[:, None, :]
+    columns = filters.T[:, :, None] * (y.T @ of.vectors).T[:, None, :]
     return jnp.moveaxis(jnp.tensordot(projected, columns, axes=1), 1, 0)
 
 

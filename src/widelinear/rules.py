@@ -10,6 +10,7 @@ Flows count time. Discrete rules count steps, and are exact at any learning rate
 Rules are pytrees: learning rate and momentum may be traced, differentiated and vmapped.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -333,10 +334,10 @@ def _flow_filter(rate: Num[Array, "..."], time: Rates) -> Num[Array, "..."]:
     time = time.astype(rate.dtype)
     small = jnp.abs(rate * time) < 0.5
     exponent, safe = jnp.where(small, rate * time, 0), jnp.where(small, 1, rate)
-    series = jnp.ones_like(exponent)
-    for k in range(16, 1, -1):
-        series = 1 - exponent * series / k
-    return jnp.where(small, time * series, -jnp.expm1(-safe * time) / safe)
+    series = jnp.zeros_like(exponent)
+    for k in range(16, 0, -1):
+        series = 1 / math.factorial(k) - exponent * series
+    return jnp.where(small, time * series, (1 - jnp.exp(-safe * time)) / safe)
 
 
 def _early(damping: Rates, rate: Rates) -> Rates:
