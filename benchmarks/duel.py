@@ -155,15 +155,14 @@ def duel(case, contenders, agree, seconds=40.0):
     while len(turns[names[0]]) < 3 or (time.monotonic() < end and len(turns[names[0]]) < 9):
         for name in names:
             turns[name].append(running[name].order("go"))
-    machines = {name: running[name].order("floor") for name in names}
+    machine = running[names[0]].order("floor")
     for contender in running.values():
         contender.close()
     best = {name: {key: min(turn[key] for turn in turns[name]) for key in turns[name][0]} for name in names}
     for name in names:
         best[name]["first_call_cpu"] = first[name]["cpu"]
         best[name]["extra_mb"] = max(turn["extra_mb"] for turn in turns[name])
-    generators = {name: machine["normals"] for name, machine in machines.items()}
-    return {"case": case, "turns": len(turns[names[0]]), "machine": machines[names[0]], "generators": generators} | best
+    return {"case": case, "turns": len(turns[names[0]]), "machine": machine} | best
 
 
 def arguments(doc):

@@ -13,20 +13,12 @@ def floor_seconds(row):
     return max(row["case"].get(kind, 0) / row["machine"].get(kind, 1) for kind in ("flops", "bytes", "normals"))
 
 
-def goal_of(row):
-    """What is asked of the ratio; where random numbers are most of the work, that of the generators and a tenth."""
-    if row["case"]["goal"] != "generators":
-        return row["case"]["goal"]
-    ours, theirs = (row["generators"][name] for name in sides(row))
-    return round(1.1 * theirs / ours, 2)
-
-
 def table(rows):
     """One line of Markdown for each case."""
     lines = []
     for row in rows:
         ours, theirs = (row[name] for name in sides(row))
-        ratio, goal = ours["cpu"] / theirs["cpu"], goal_of(row)
+        ratio, goal = ours["cpu"] / theirs["cpu"], row["case"]["goal"]
         verdict = "" if goal is None else "met" if ratio <= goal else "missed"
         lines.append(
             f"| {row['case']['name']} | {ours['cpu']:.3g} s | {theirs['cpu']:.3g} s | {ratio:.2f} "
