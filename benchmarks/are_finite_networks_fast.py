@@ -137,7 +137,8 @@ def members(loop, goal, count=8, steps=500):
 
 
 def monte_carlo(kernel, n, goal, samples=20):
-    params = dense_params(1024, 2, outputs=1)
+    """Floor: the random numbers, where no more coordinates are drawn for than inputs span."""
+    params = dense_params(1024, 2, inputs=n, outputs=1)
     return {
         "name": f"{kernel} of {samples} random networks 2 × 1024, {n} inputs",
         "kind": "Monte Carlo",

@@ -1,5 +1,7 @@
 """Sampled kernels against single networks, and against the limit."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,24 @@ def test_the_limit_is_within_the_errors(key):
     for mean, error, exact in zip(sampled.mean, sampled.standard_error, limit, strict=True):
         scores = np.asarray((mean - exact) / error)[np.triu_indices(3)]
         assert 0.2 < np.sqrt(np.mean(scores**2)) < 2.2
+
+
+def test_many_coordinates_are_rotated_into_few(key):
+    pixels = jnp.asarray(np.random.default_rng(1).standard_normal((3, 40)))
+    as_is = partial(wl.monte_carlo_kernels, init, NET.apply, key=key, samples=100)  # an init that is not a network's
+    ours = partial(wl.monte_carlo_kernels, NET.init, NET.apply, key=key, samples=100)
+    rotated = wl.rotate_into_span(pixels[:2], pixels)
+    assert_close(ours(pixels[:2], pixels).mean, ours(*rotated).mean, rtol=1e-12)
+    for one, other, error in zip(ours(pixels).mean, as_is(pixels).mean, as_is(pixels).standard_error, strict=True):
+        scores = np.asarray((one - other) / error)[np.triu_indices(3)]
+        assert 0.2 < np.sqrt(np.mean(scores**2) / 2) < 2.2
+
+
+def test_in_standard_parameterization_inputs_stay_as_they_are(key):
+    net, pixels = wl.mlp(depth=1, width=8, parameterization="standard"), jnp.eye(2, 5)  # its kernel counts coordinates
+    sampled = wl.monte_carlo_kernels(net.init, net.apply, pixels, key=key, samples=2)
+    single = [wl.empirical_ntk(net.apply, net.init(k, pixels), pixels, outputs="mean") for k in jax.random.split(key)]
+    assert_close(sampled.mean.ntk, np.mean(single, 0), rtol=1e-12)
 
 
 def test_one_sample_has_no_error(key):

@@ -26,8 +26,7 @@ from widelinear.structured import (
 
 Outputs = str | int
 _Kernel = Float[Array, "n1 n2 ..."]
-_Rows = Any  # inputs, or the numbers of examples
-_Block = Callable[[_Rows, _Rows | None], Any]
+_Block = Callable[[Array, Array | None], Any]  # from inputs to a kernel, or to a pytree of kernels
 
 MEMORY = 2.0**31  # bytes of temporaries above which a method with more operations is chosen
 
@@ -296,7 +295,9 @@ def _plan(apply: Apply, pairing: Pairing, structure: Any, shapes: tuple[Any, ...
     return plan_gradients(apply, params, xs, directions, pairing)
 
 
-def _by_blocks(block: _Block, x1: _Rows, x2: _Rows | None, batch_size: int | None) -> Any:
+def _by_blocks(
+    block: _Block, x1: Float[Array, "n1 ..."], x2: Float[Array, "n2 ..."] | None, batch_size: int | None
+) -> Any:
     """A kernel, or a pytree of kernels, put together from blocks of `batch_size` inputs on either side."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, but came {batch_size}; None is one block.")
@@ -388,25 +389,30 @@ def _at_once(
 def _contracted(
     gradients: list[list[OuterProducts]], pairing: Pairing, names: tuple[str, ...] | None
 ) -> _Kernel | dict[str, _Kernel]:
-    """Summed over parameters; a large symmetric kernel from three of its four blocks."""
+    """Summed over parameters; a large symmetric kernel from three quarters of it."""
 
-    def block(rows: np.ndarray, columns: np.ndarray | None) -> _Kernel | dict[str, _Kernel]:
-        (g1, g2) = (_of_examples(gradients[0], rows), _of_examples(gradients[-1], rows if columns is None else columns))
+    def block(rows: slice, columns: slice) -> _Kernel | dict[str, _Kernel]:
+        g1, g2 = _of_examples(gradients[0], rows), _of_examples(gradients[-1], columns)
         terms = [_inputs_first(kernel_contribution(*pair, pairing)) for pair in zip(g1, g2, strict=True)]
         if names is None:
             return jnp.asarray(sum(terms))
         return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
 
-    examples = [np.arange(len(of[0].inputs)) for of in gradients]
-    if len(examples) == 2:
-        return block(*examples)
-    number = len(examples[0])
-    return _by_blocks(block, examples[0], None, batch_size=-(-number // 2) if number > 16 else None)
+    number, whole = len(gradients[0][0].inputs), slice(None)
+    if len(gradients) == 2 or number <= 16:
+        return block(whole, whole)
+    first, second = slice(number // 2), slice(number // 2, None)
+    return jax.tree.map(_symmetric, block(first, whole), block(second, second))
 
 
-def _of_examples(gradients: list[OuterProducts], rows: np.ndarray) -> list[OuterProducts]:
-    """The gradients at consecutive examples."""
-    return jax.tree.map(lambda leaf: leaf[rows[0] : rows[-1] + 1], gradients)
+def _symmetric(upper: Float[Array, "h n ..."], corner: Float[Array, "m m ..."]) -> Float[Array, "n n ..."]:
+    """A symmetric kernel from its first rows and its last corner."""
+    lower = _mirrored(upper[:, len(upper) :])
+    return jnp.concatenate([upper, jnp.concatenate([lower, corner], axis=1)])
+
+
+def _of_examples(gradients: list[OuterProducts], rows: slice) -> list[OuterProducts]:
+    return jax.tree.map(lambda leaf: leaf[rows], gradients)
 
 
 @partial(jax.jit, static_argnames=("apply", "pairing"))
