@@ -23,12 +23,11 @@ def dense_params(width, depth, inputs=PIXELS, outputs=OUTPUTS):
     return (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
 
 
-def dense_kernel(width, n, goal, sides=None):
+def dense_kernel(width, n, goal, sides=(OURS, THEIRS)):
     """Floor: the network, its derivatives layer by layer, and half of every Gram matrix of inputs and cotangents."""
     forward = 2 * n * (PIXELS * width + 2 * width**2 + width * OUTPUTS)
     backward = 2 * n * OUTPUTS * (2 * width**2 + width * OUTPUTS)
     grams = n**2 * (PIXELS + 3 * width) + (n * OUTPUTS) ** 2 * 3 * width
-    sides = sides or [OURS, THEIRS]
     return {
         "name": f"tangent kernel, 10 outputs, 3 × {width} network, {n} inputs"
         + (", written out by hand" if BY_HAND in sides else ""),
@@ -88,11 +87,13 @@ def steps(name, sides, batch, goal, models=("linearized", "network")):
     }
 
 
-def trajectories(k, goal):
+def trajectories(k, goal, sides=(OURS, THEIRS)):
     n, times = 1000, 100
     return {
-        "name": f"{n} + {n} trajectories at {times} times, {k} output{'s' * (k > 1)}",
+        "name": f"{n} + {n} trajectories at {times} times, {k} output{'s' * (k > 1)}"
+        + (", the product alone" if BY_HAND in sides else ""),
         "kind": "trajectories",
+        "sides": sides,
         "inputs": n,
         "outputs": k,
         "goal": goal,
@@ -158,7 +159,7 @@ def monte_carlo(kernel, n, goal, samples=20):
 
 CASES = [
     dense_kernel(512, 32, 0.5),
-    dense_kernel(512, 32, None, [BY_HAND, THEIRS]),
+    dense_kernel(512, 32, None, (BY_HAND, THEIRS)),
     dense_kernel(512, 128, 0.5),
     dense_kernel(2048, 128, 0.7),
     image_kernel("cnn", 16, "jacobian", 1.0),
@@ -169,7 +170,9 @@ CASES = [
     steps("their linearization, their network", [THEIRS, f"{THEIRS}, network"], None, None),
     steps("our linearization, theirs", [OURS, THEIRS], None, 1.0, ("linearized", "linearized")),
     trajectories(1, 0.7),
+    trajectories(1, None, (BY_HAND, THEIRS)),
     trajectories(10, 0.7),
+    trajectories(10, None, (BY_HAND, THEIRS)),
     ensemble(0.6),
     members("compiled loops", 1.0),
     members("compiled steps", 1.0),

@@ -1,10 +1,10 @@
-"""By hand: an ensemble trained one network after the other, and the tangent kernel of a dense network by layers."""
+"""By hand: networks trained one after the other, the tangent kernel of a dense network, the product of trajectories."""
 
 import jax
 import jax.numpy as jnp
 import optax
 from duel import drawn, serve
-from finite_ours import SCALES, network, with_params
+from finite_ours import SCALES, linear_model, network, with_params
 
 import widelinear as wl
 
@@ -99,9 +99,25 @@ def tangent_kernel(case):
     return lambda: [kernel(params, x)]
 
 
+def trajectories(case):
+    """What is left of a prediction where it is known how far each mode is learnt."""
+    projected, of, residual, start, times = linear_model(case)
+    learnt = -jnp.expm1(-of.rates * times[:, None]) / of.rates
+    columns = (learnt[:, None] * (residual.T @ of.vectors)).reshape(-1, len(residual))
+
+    @jax.jit
+    def outputs(columns, kernel, start):
+        products = (columns @ kernel).reshape(len(times), case["outputs"], -1)
+        return start + products.swapaxes(1, 2)
+
+    return lambda: [outputs(columns, projected.kernel, start)]
+
+
 def build(case):
     if case["kind"] == "tangent kernel":
         return tangent_kernel(case)
+    if case["kind"] == "trajectories":
+        return trajectories(case)
     x, y = map(jnp.asarray, drawn("float32", (16, 16), (16, 1)))
     return LOOPS[case["loop"]](case, network(case), x, y)
 

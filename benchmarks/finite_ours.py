@@ -46,15 +46,20 @@ def steps(case):
     return run
 
 
-def trajectories(case):
+def linear_model(case):
+    """What is known before any time is asked for: a test kernel in the modes of the training kernel, and outputs."""
     n, k = case["inputs"], case["outputs"]
     x, x_test, y, f0, f0_test = map(jnp.asarray, drawn("float32", (n, 3072), (n, 3072), (n, k), (n, k), (n, k)))
     ntk = wl.kernel_matrix(wl.mlp(depth=3, width=1, **SCALES), jnp.concatenate([x, x_test])).ntk[:, :n]
     of, times = wl.modes(ntk[:n]), wl.from_mean_loss(jnp.logspace(0, 6, 100), y)
-    both, residual, start, predict = of.project(ntk), y - f0, jnp.concatenate([f0, f0_test]), jax.jit(wl.predict)
     by_kernel = jax.grad(lambda ntk: wl.predict(ntk, ntk, y[:4], f0[:4], times).sum())
     assert np.isfinite(jax.jit(jax.vmap(by_kernel))(ntk[:4, :4][None])).all()  # inside jit, vmap and grad
-    return lambda: [predict(both, of, residual, start, times)]
+    return of.project(ntk), of, y - f0, jnp.concatenate([f0, f0_test]), times
+
+
+def trajectories(case):
+    known, predict = linear_model(case), jax.jit(wl.predict)
+    return lambda: [predict(*known)]
 
 
 def ensemble(case):

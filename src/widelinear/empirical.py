@@ -29,6 +29,7 @@ _Kernel = Float[Array, "n1 n2 ..."]
 _Block = Callable[[Array, Array | None], Any]  # from inputs to a kernel, or to a pytree of kernels
 
 MEMORY = 2.0**31  # bytes of temporaries above which a method with more operations is chosen
+LARGE = 256  # rows of a symmetric matrix above which a quarter of it is worth saving
 
 
 def empirical_ntk(
@@ -398,8 +399,8 @@ def _contracted(
             return jnp.asarray(sum(terms))
         return {name: sum(t for t, n in zip(terms, names, strict=True) if n == name) for name in dict.fromkeys(names)}
 
-    number, whole = len(gradients[0][0].inputs), slice(None)
-    if len(gradients) == 2 or number <= 16:
+    (number, directions), whole = gradients[0][0].cotangents.shape[:2], slice(None)
+    if len(gradients) == 2 or number * (directions if pairing == "full" else 1) <= LARGE:
         return block(whole, whole)
     first, second = slice(number // 2), slice(number // 2, None)
     return jax.tree.map(_symmetric, block(first, whole), block(second, second))

@@ -115,9 +115,13 @@ def _sample(
     batch_size: int | None,
 ) -> Kernels:
     """The kernels of one random network."""
+
+    def one_by_one(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n k"]:
+        return jax.vmap(lambda x: apply(params, x[None])[0])(x)  # as the tangent kernel does: XLA computes it once
+
     params = init(key, x1[:1])
     ntk = empirical_ntk(apply, params, x1, x2, outputs="mean", batch_size=batch_size)
-    return Kernels(empirical_nngp(apply, params, x1, x2), ntk)
+    return Kernels(empirical_nngp(one_by_one, params, x1, x2), ntk)
 
 
 @jax.jit
