@@ -41,7 +41,7 @@ def rotate_into_span(*inputs: Float[Array, "..."]) -> list[Float[Array, "_ r"]]:
     count, coordinates = stacked.shape
     if count >= coordinates:
         return list(inputs)
-    rotated = jnp.linalg.qr(stacked.T, mode="r").T * jnp.asarray((count / coordinates) ** 0.5, stacked.dtype)
+    rotated = jnp.linalg.qr(stacked.T, mode="r").T * (count / coordinates) ** 0.5
     ends = [sum(len(x) for x in inputs[: i + 1]) for i in range(len(inputs))]
     return jnp.split(rotated, ends[:-1])
 
