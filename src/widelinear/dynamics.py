@@ -405,7 +405,7 @@ def _learnt(of: Modes, residual: Float[Array, "r k"], time: Time, rule: Rule) ->
 
 
 def _sum_over_modes(kernel: Float[Array, "n m"], learnt: Float[Array, "n t k"]) -> Float[Array, "t m k"]:
-    """One product, with the modes as rows of both factors: of all orders a CPU multiplies fastest in this one."""
+    """One product, with the modes as rows of both factors: one core multiplies so faster, and two no slower."""
     products = learnt.reshape(len(learnt), -1).T @ kernel
     return products.reshape(*learnt.shape[1:], -1).swapaxes(1, 2)
 
